@@ -1,0 +1,42 @@
+# Two commands are all it takes after a clone: `make demo` and `make test`. Each sets up what it needs in .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Touched when everything is installed, so that a changed dependency is installed and an unchanged one costs nothing.
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint proto
+
+help:
+	@echo "make demo          start Envoy, Gatehouse, an MCP server and two models; ONCE=1 runs the tour and ends"
+	@echo "make test          run the tests, those through a real Envoy too; ARGS='-k name' passes on to pytest"
+	@echo "make lint          ruff, mypy and the import contracts"
+	@echo "make proto         generate ext_proc/wire/pb from proto/"
+	@echo "make setup         only install; PYTHON=python3.12 chooses the interpreter"
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "There is no $(PYTHON) here: install Python 3.11 or newer, or run make PYTHON=/path/to/python3." >&2; exit 1; }
+	@$(PYTHON) scripts/preflight.py
+	@echo "Setting up $(VENV), once: about 100 MB, a minute or two."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --no-input --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: setup
+	@$(BIN)/gatehouse demo $(if $(ONCE),--once) $(ARGS)
+
+test: setup
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+proto: setup
+	$(BIN)/python proto/generate.py

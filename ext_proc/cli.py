@@ -1,0 +1,198 @@
+"""The command line: settings in, everything wired, nothing decided.
+
+Rules:
+- Every option also reads an environment variable GATEHOUSE_<NAME>.
+- A command imports what it runs when it runs: `gatehouse check` starts neither gRPC nor a demo.
+- Exit codes: 0 done, 1 it did not succeed (each reason printed), 2 wrong usage.
+
+Not here: what a command does.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import ext_proc
+from ext_proc.errors import Problem
+
+app = typer.Typer(
+    name="gatehouse",
+    help="An Envoy external processor that understands and governs AI traffic.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # its tracebacks show local variables: payload and secrets
+    rich_markup_mode=None,
+)
+
+
+class Format(enum.StrEnum):
+    """How `check` prints."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+Admin = Annotated[
+    str, typer.Option(help="HOST:PORT of the admin endpoint.", envvar="GATEHOUSE_ADMIN", metavar="HOST:PORT")
+]
+
+
+@app.command()
+def serve(
+    bundle: Annotated[Path, typer.Option(help="The bundle to serve.", envvar="GATEHOUSE_BUNDLE")],
+    listen: Annotated[
+        str, typer.Option(help="Where Envoy connects: unix:PATH or HOST:PORT.", envvar="GATEHOUSE_LISTEN")
+    ] = "127.0.0.1:50051",
+    admin: Admin = "127.0.0.1:9901",
+    region: Annotated[
+        str, typer.Option(help="Written into metrics, spans and decisions.", envvar="GATEHOUSE_REGION")
+    ] = "",
+    otlp_endpoint: Annotated[
+        str, typer.Option(help="Where spans go (OTLP over gRPC); nowhere if empty.", envvar="GATEHOUSE_OTLP_ENDPOINT")
+    ] = "",
+    drain_seconds: Annotated[
+        float,
+        typer.Option(help="How long running exchanges may end after SIGTERM.", envvar="GATEHOUSE_DRAIN_SECONDS", min=0),
+    ] = 15.0,
+    log_level: Annotated[
+        str, typer.Option(help="debug, info, warning or error.", envvar="GATEHOUSE_LOG_LEVEL")
+    ] = "info",
+) -> None:
+    """Serves Envoy under a bundle; SIGHUP loads it again, SIGTERM drains."""
+    from ext_proc.server import run
+    from ext_proc.server.settings import Settings
+
+    settings = Settings(
+        bundle=bundle,
+        listen=listen,
+        admin=admin,
+        region=region,
+        otlp_endpoint=otlp_endpoint,
+        drain_seconds=drain_seconds,
+        log_level=log_level,
+    )
+    raise typer.Exit(run.serve(settings))
+
+
+@app.command()
+def check(
+    bundle: Annotated[Path, typer.Argument(help="The bundle to check.", envvar="GATEHOUSE_BUNDLE")],
+    output: Annotated[
+        Format, typer.Option("--format", help="How to print what was found.", envvar="GATEHOUSE_FORMAT")
+    ] = Format.TEXT,
+) -> None:
+    """Validates a bundle: every problem with its place, what was expected and what was found."""
+    from ext_proc.bundle.load import examine
+
+    examined = examine(bundle)
+    document = examined.document
+
+    def line(problem: Problem) -> int | None:
+        return document.line_of(problem.path) if document else None
+
+    if output is Format.JSON:
+        found = {
+            "ok": not examined.problems,
+            "name": examined.rulebook.name if examined.rulebook else None,
+            "revision": examined.rulebook.revision if examined.rulebook else None,
+            "problems": [_as_dict(problem, line(problem)) for problem in examined.problems],
+            "warnings": [_as_dict(problem, line(problem)) for problem in examined.warnings],
+        }
+        typer.echo(json.dumps(found, indent=2))
+    else:
+        for kind, problems in (("error", examined.problems), ("warning", examined.warnings)):
+            for problem in problems:
+                at = line(problem)
+                typer.echo(f"{bundle}:{at}: {kind}: {problem}" if at else f"{bundle}: {kind}: {problem}")
+        if examined.rulebook is not None:
+            book = examined.rulebook
+            typer.echo(f"{bundle}: ok: bundle {book.name}, revision {book.revision}, {len(book.routes)} route(s)")
+        else:
+            typer.echo(f"{bundle}: {len(examined.problems)} error(s)")
+    raise typer.Exit(1 if examined.problems else 0)
+
+
+@app.command()
+def policies(
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print the reference as Markdown.", envvar="GATEHOUSE_MARKDOWN")
+    ] = False,
+    into: Annotated[
+        Path | None,
+        typer.Option(help="Write the reference between the markers of this file.", envvar="GATEHOUSE_INTO"),
+    ] = None,
+) -> None:
+    """Lists the policy types, or prints the reference of the bundle and of every policy type."""
+    from ext_proc.bundle import reference
+    from ext_proc.bundle.registry import PolicyTypes, UnusableType
+
+    types = PolicyTypes()
+    found = {}
+    failed = False
+    for name in types.names:
+        try:
+            found[name] = types.find(name)
+        except UnusableType as error:
+            typer.echo(f"{name}: {error}", err=True)
+            failed = True
+    if into is not None:
+        into.write_text(reference.update(into.read_text("utf-8"), reference.render(found)), "utf-8")
+    elif markdown:
+        typer.echo(reference.render(found), nl=False)
+    else:
+        for name, cls in found.items():
+            typer.echo(f"{name}\t{cls.__module__}:{cls.__qualname__}")
+    raise typer.Exit(1 if failed else 0)
+
+
+@app.command()
+def demo(
+    bundle: Annotated[
+        Path | None, typer.Option(help="A bundle in place of the demo's own.", envvar="GATEHOUSE_BUNDLE")
+    ] = None,
+    port: Annotated[
+        int, typer.Option(help="Envoy's port; 0 takes a free one.", envvar="GATEHOUSE_PORT", min=0, max=65535)
+    ] = 10000,
+    once: Annotated[
+        bool, typer.Option("--once", help="Run the tour and exit with its result.", envvar="GATEHOUSE_ONCE")
+    ] = False,
+) -> None:
+    """Starts a real Envoy, a real MCP server and a model stub behind Gatehouse."""
+    from ext_proc.demo import tour
+
+    raise typer.Exit(tour.run(bundle, port, once))
+
+
+@app.command()
+def explain(
+    trail_id: Annotated[str, typer.Argument(metavar="ID", help="The trail's id, as a denial carries it.")],
+    admin: Admin = "127.0.0.1:9901",
+) -> None:
+    """Shows the way of one decision: stages, policies, verdicts and reasons."""
+    from ext_proc.server import explain as explaining
+
+    raise typer.Exit(explaining.explain(trail_id, admin))
+
+
+@app.command()
+def version() -> None:
+    """Prints the version."""
+    typer.echo(ext_proc.__version__)
+
+
+def _as_dict(problem: Problem, line: int | None) -> dict[str, str | int | None]:
+    return {"path": problem.path, "message": problem.message, "value": problem.value, "line": line}
+
+
+def main() -> None:
+    """The entry point of the `gatehouse` command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""What a codec is: bytes to messages and back, for one wire format.
+
+Rules:
+- Frames partition the input: b"".join(frame.raw) == input, whatever the chunks; comments, ids, BOMs and blanks included.
+- A decoder never raises on bytes: what it cannot read is a frame with an `Opaque` message.
+- A codec keeps nothing between exchanges and decides nothing.
+
+Not here: any format (one file each beside this one), any policy.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
+
+from ext_proc.limits import Limits
+from ext_proc.messages import Message, RequestHead, ResponseHead
+from ext_proc.policy import Deny
+from ext_proc.replies import ImmediateReply
+from ext_proc.trail import Outcome
+
+
+class Match(enum.Enum):
+    """Whether a request is of a codec's format, by its headers."""
+
+    YES = "yes"
+    NO = "no"
+    MAYBE = "maybe"  # only the body can tell
+
+
+class Frame(Protocol):
+    """A span of the input that leaves at once, with the messages in it (none for a comment, many for a batch)."""
+
+    @property
+    def raw(self) -> bytes: ...
+
+    @property
+    def messages(self) -> Sequence[Message]: ...
+
+    def encode(self, changes: Mapping[int, Message | None], joined: Sequence[Message] = ()) -> bytes:
+        """The frame's bytes with messages replaced by index (None drops one) and `joined` ones added at the end.
+
+        With no changes and nothing joined this is `raw`.
+        """
+        ...
+
+
+class Decoder(Protocol):
+    """Turns one direction's body into frames."""
+
+    def feed(self, data: bytes) -> Iterator[Frame]:
+        """The frames that `data` completes. The iterator is to be exhausted before the next call."""
+        ...
+
+    def close(self) -> Iterator[Frame]:
+        """The frames that the end of the body completes."""
+        ...
+
+    @property
+    def outcome(self) -> Outcome:
+        """What the body says so far of how the exchange ended; final after `close`."""
+        ...
+
+    @property
+    def unanswered(self) -> Sequence[Message]:
+        """The requests whose answers have not been seen; () for a request's decoder."""
+        ...
+
+
+class Codec(Protocol):
+    """One wire format."""
+
+    name: str
+
+    def matches(self, head: RequestHead) -> Match: ...
+
+    def transport_message(self, head: RequestHead) -> Message | None:
+        """The message that the headers alone are (MCP's GET and DELETE); None where the body holds it."""
+        ...
+
+    def request_decoder(self, head: RequestHead, limits: Limits) -> Decoder: ...
+
+    def response_decoder(
+        self, requests: Sequence[Message], request: RequestHead, response: ResponseHead, limits: Limits
+    ) -> Decoder:
+        """A decoder for what answers `requests`: none for a local reply, many for a batch."""
+        ...
+
+    def streams(self, response: ResponseHead) -> bool:
+        """Whether the answer is a stream whose messages leave one by one."""
+        ...
+
+    def readable(self, response: ResponseHead) -> bool:
+        """Whether the answer's body is of this format at all (by content type and encoding)."""
+        ...
+
+    def answers(self, requests: Sequence[Message]) -> Sequence[type[Message]]:
+        """The classes of message that an answer to `requests` can hold."""
+        ...
+
+    def denial(
+        self, denials: Sequence[tuple[Message, Deny]], head: RequestHead, trail_id: str, *, batch: bool = False
+    ) -> ImmediateReply:
+        """The answer, in the protocol's own error shape, to requests that are all denied."""
+        ...
+
+    def refusal(self, message: Message, deny: Deny, trail_id: str) -> Message | None:
+        """What stands in the place of one denied message: an error with its id, or nothing (None) where none is due."""
+        ...
+
+    def mirrored_headers(self, message: Message, head: RequestHead) -> Mapping[str, str]:
+        """Request headers that repeat the body and must follow its change (MCP: Mcp-Name)."""
+        ...

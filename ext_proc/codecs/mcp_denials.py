@@ -1,0 +1,155 @@
+"""MCP: what a client is told when something of its exchange is denied.
+
+Rules:
+- A request is answered with its own id; what has no id, or none that can be trusted, with `id: null`.
+- Every denial is JSON-RPC in application/json, whatever the status: a client of both eras that finds no such body behind
+  a 4xx concludes that the server is legacy and starts the old handshake.
+- A denied request is answered with status 200 unless the verdict says otherwise, since several legacy clients read the
+  JSON-RPC error from a success only.
+- Codes of ours lie outside -32768..-32000, which belong to JSON-RPC and MCP.
+- The trail's id is in every one of them, and nothing of the payload.
+
+Not here: who denies and why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ext_proc.codecs.mcp_headers import JSON, is_modern, is_modern_call
+from ext_proc.messages import (
+    ClientError,
+    ClientResult,
+    McpAnswer,
+    McpError,
+    McpRequest,
+    Message,
+    Opaque,
+    RequestHead,
+    ServerRequest,
+    ToolCall,
+    ToolResult,
+    encode_json,
+)
+from ext_proc.policy import Deny
+from ext_proc.replies import ImmediateReply
+
+DENIED = -31403
+TOO_LARGE = -31413
+PARSE_ERROR = -32700
+INVALID_REQUEST = -32600
+METHOD_NOT_FOUND = -32601
+INVALID_PARAMS = -32602
+
+# Revision 2026-07-28 gives the spec's errors a status (transports: error responses).
+_MODERN_STATUS = {
+    PARSE_ERROR: 400,
+    INVALID_REQUEST: 400,
+    INVALID_PARAMS: 400,
+    -32020: 400,
+    -32021: 400,
+    -32022: 400,
+    METHOD_NOT_FOUND: 404,
+}
+
+
+def denial(
+    denials: Sequence[tuple[Message, Deny]], head: RequestHead, trail_id: str, *, batch: bool = False
+) -> ImmediateReply:
+    """The HTTP answer to messages that are all denied.
+
+    In a batch only what has an id is answered, in an array; where nothing has one there is a single error without an id
+    (MCP 2025-03-26, transports: input that is not accepted).
+    """
+    modern = is_modern(head)
+    answers = [
+        (_answer(message, deny, trail_id, modern=modern), _status(message, deny, modern=modern))
+        for message, deny in denials
+    ]
+    identified = [answer for answer in answers if answer[0]["id"] is not None]
+    if batch and identified:
+        answers = identified
+    statuses = {status for _, status in answers}
+    body = [value for value, _ in answers] if batch and identified else answers[0][0]
+    headers = {name.lower(): value for _, deny in denials for name, value in deny.headers}
+    return ImmediateReply(
+        status=statuses.pop() if len(statuses) == 1 else 200,
+        body=encode_json(body),
+        headers=(("content-type", JSON.encode()), *((name, value.encode()) for name, value in headers.items())),
+        details=denials[0][1].reason,
+    )
+
+
+def refusal(message: Message, deny: Deny, trail_id: str) -> Message | None:
+    """The answer in the place of one denied message; None for what nobody waits for."""
+    if _subject(message) is None and not _is_server_answer(message):
+        return None
+    request = _request(message)
+    value = _answer(message, deny, trail_id, modern=request is not None and is_modern_call(request))
+    return ToolResult(value, request=request) if "result" in value else McpError(value, request=request)
+
+
+def _answer(message: Message, deny: Deny, trail_id: str, *, modern: bool) -> dict[str, Any]:
+    """The JSON-RPC answer to one denied message."""
+    envelope: dict[str, Any] = {"jsonrpc": "2.0", "id": _subject(message)}
+    if _as_result(message, deny):
+        result: dict[str, Any] = {
+            "content": [{"type": "text", "text": deny.message}],
+            "isError": True,
+            "_meta": {"gatehouse/trail": trail_id},
+        }
+        if modern:
+            result["resultType"] = "complete"
+        return {**envelope, "result": result}
+    data: Mapping[str, Any] = {"trail": trail_id, "reason": deny.reason, **(deny.data or {})}
+    return {**envelope, "error": {"code": _code(message, deny), "message": deny.message, "data": data}}
+
+
+def _subject(message: Message) -> str | int | None:
+    """The id that a client waits for an answer to; None where it waits for none."""
+    if isinstance(message, ServerRequest | ClientResult | ClientError):
+        return None  # the server's ids: an error with one would answer another request of the client's
+    if isinstance(message, McpRequest | McpAnswer | Opaque):
+        return message.id
+    return None
+
+
+def _is_server_answer(message: Message) -> bool:
+    return isinstance(message, McpAnswer) and not isinstance(message, ClientResult | ClientError)
+
+
+def _request(message: Message) -> McpRequest | None:
+    if isinstance(message, McpAnswer):
+        return message.request
+    return message if isinstance(message, McpRequest) else None
+
+
+def _as_result(message: Message, deny: Deny) -> bool:
+    return deny.as_result and isinstance(_request(message), ToolCall)
+
+
+def _code(message: Message, deny: Deny) -> int:
+    if deny.code is not None:
+        return deny.code
+    if not isinstance(message, Opaque):
+        return DENIED
+    if message.too_large:
+        return TOO_LARGE
+    if not message.malformed:
+        return DENIED
+    if message.reason.startswith("json-"):
+        return PARSE_ERROR
+    return INVALID_PARAMS if message.reason == "mcp-params-invalid" else INVALID_REQUEST
+
+
+def _status(message: Message, deny: Deny, *, modern: bool) -> int:
+    if _as_result(message, deny):
+        return 200  # a result is no error to HTTP: behind another status no client would read it
+    if deny.status is not None:
+        return deny.status
+    if isinstance(message, Opaque):
+        return 413 if message.too_large else 400 if message.malformed else 403
+    if _subject(message) is None:
+        return 403  # nothing waits for the body, so the status must say it
+    return _MODERN_STATUS.get(_code(message, deny), 200) if modern else 200

@@ -1,0 +1,93 @@
+"""MCP over HTTP: what the headers say and repeat.
+
+Rules:
+- A media type counts only with a charset that is UTF-8 and without a content coding: a reader that obeys another charset
+  would read other words in the same bytes. A header that is there twice says nothing.
+- The era is decided by the header alone: 2026-07-28 and no other revision is modern, absent or unknown means legacy.
+
+Not here: whether headers and body agree, which is for a policy to judge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ext_proc.framing.header_value import encode_header_value
+from ext_proc.headers import Headers, media_type
+from ext_proc.messages import McpCall, Message, RequestHead
+
+JSON = "application/json"
+EVENT_STREAM = "text/event-stream"
+
+_VERSION = "mcp-protocol-version"
+_MODERN = frozenset({"2026-07-28"})
+_BATCHES = "2025-03-26"
+_VERSION_IN_META = "io.modelcontextprotocol/protocolVersion"
+_UTF8 = frozenset({"utf-8", "utf8", "us-ascii"})
+# Which of the params `Mcp-Name` repeats (2026-07-28, transports: standard headers).
+_NAMED_BY = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
+
+
+def is_modern(head: RequestHead) -> bool:
+    """Whether the request speaks a stateless revision."""
+    return head.headers.get(_VERSION) in _MODERN
+
+
+def is_modern_call(message: Message) -> bool:
+    """The same, read from a call's own `_meta`, where no headers are at hand."""
+    if not isinstance(message, McpCall):
+        return False
+    meta = message.params.get("_meta")
+    version = meta.get(_VERSION_IN_META) if isinstance(meta, Mapping) else None
+    return isinstance(version, str) and version in _MODERN
+
+
+def may_batch(head: RequestHead) -> bool:
+    """Whether a body may be an array: in revision 2025-03-26 only, which is also what no header means."""
+    return set(head.headers.get_all(_VERSION)) <= {_BATCHES.encode()}
+
+
+def plain_type(headers: Headers) -> str:
+    """The media type of a body that can be read as it stands; "" where it cannot."""
+    if len(headers.get_all("content-type")) != 1 or not _is_uncoded(headers):
+        return ""
+    return media_type(headers) if _charset(headers) in _UTF8 else ""
+
+
+def accepts_events(headers: Headers) -> bool:
+    """Whether the client takes an event stream."""
+    for value in headers.get_all("accept"):
+        for part in value.decode("utf-8", "replace").split(","):
+            if part.partition(";")[0].strip().lower() in (EVENT_STREAM, "text/*", "*/*"):
+                return True
+    return False
+
+
+def mirrored(message: Message) -> Mapping[str, str]:
+    """The headers of revision 2026-07-28 that repeat `message`: Mcp-Method, and Mcp-Name where it is aimed at a name."""
+    if not isinstance(message, McpCall):
+        return {}
+    lines = {"mcp-method": encode_header_value(message.method)}
+    key = "taskId" if message.method.startswith("tasks/") else _NAMED_BY.get(message.method)
+    name = message.params.get(key) if key else None
+    if isinstance(name, str):
+        lines["mcp-name"] = encode_header_value(name)
+    return lines
+
+
+def _is_uncoded(headers: Headers) -> bool:
+    return all(value.strip().lower() in (b"", b"identity") for value in headers.get_all("content-encoding"))
+
+
+def _charset(headers: Headers) -> str:
+    """The charset parameter, "utf-8" where there is none; the last of several cannot be chosen here, so "" then."""
+    found = [
+        value.strip().strip('"').lower()
+        for name, _, value in (
+            parameter.partition("=") for parameter in (headers.get("content-type") or "").split(";")[1:]
+        )
+        if name.strip().lower() == "charset"
+    ]
+    if not found:
+        return "utf-8"
+    return found[0] if len(found) == 1 else ""

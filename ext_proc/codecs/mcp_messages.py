@@ -1,0 +1,286 @@
+"""MCP: a JSON value becomes a typed message, or an `Opaque` that says why not.
+
+Rules:
+- A message is admitted only if it is JSON-RPC 2.0 and has the shape that its class promises to policies; all else is
+  `Opaque(malformed=True)`.
+- A key that equals one of the protocol's but for case is refused where the protocol has keys: two readers would differ.
+- What only a request may do is never taken for a notification: without an id a call would slip past the policies for
+  requests and might be run all the same.
+- An answer is typed by the request that a client will take it for, so no server chooses its class by another id.
+- `result.tools` that is not a list of named objects is never a message.
+
+Not here: bytes (mcp_frames.py), what is answered to a malformed message (mcp_denials.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+
+from ext_proc.framing.json_view import colliding_key
+from ext_proc.messages import (
+    ClientError,
+    ClientResult,
+    McpAnswer,
+    McpError,
+    McpNotification,
+    McpRequest,
+    McpResult,
+    Message,
+    Opaque,
+    PromptGet,
+    ResourceRead,
+    ServerRequest,
+    ToolCall,
+    ToolList,
+    ToolResult,
+)
+
+_ENVELOPE = frozenset({"jsonrpc", "id", "method", "params", "result", "error"})
+_PARAMS = frozenset({"name", "arguments", "uri", "_meta", "task", "taskId", "inputResponses", "requestState"})
+_ERROR = frozenset({"code", "message", "data"})
+_RESULT = frozenset(
+    {
+        "tools",
+        "nextCursor",
+        "content",
+        "structuredContent",
+        "isError",
+        "_meta",
+        "resultType",
+        "inputRequests",
+        "requestState",
+        "task",
+        "contents",
+        "messages",
+        "instructions",
+        "cacheScope",
+        "ttlMs",
+    }
+)
+_TOOL = frozenset({"name", "title", "description", "inputSchema", "outputSchema", "annotations", "_meta"})
+_CONTENT = frozenset({"type", "text", "data", "mimeType", "resource", "uri", "name", "description", "_meta"})
+
+_BY_NAME: Mapping[str, type[McpRequest]] = {"tools/call": ToolCall, "prompts/get": PromptGet}
+_BY_URI = frozenset({"resources/read", "resources/subscribe", "resources/unsubscribe"})
+
+
+class _Malformed(Exception):
+    """Why a value is no message: a slug, and words without payload."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+
+
+def malformed(reason: str, detail: str, raw: bytes, *, id: str | int | None = None) -> Opaque:
+    """What claims to be MCP and is not."""
+    return Opaque(reason, detail, raw=raw, malformed=True, id=id)
+
+
+class Asked:
+    """The requests that a response may answer, and which of them still wait.
+
+    Args:
+        messages: what went to the server in the exchange; what is no request of them wants no answer.
+    """
+
+    def __init__(self, messages: Sequence[Message]) -> None:
+        self._requests = {message.id: message for message in messages if isinstance(message, McpRequest)}
+        self._waiting = dict(self._requests)
+
+    @property
+    def waiting(self) -> Sequence[McpRequest]:
+        """The requests without an answer so far."""
+        return tuple(self._waiting.values())
+
+    @property
+    def any(self) -> bool:
+        """Whether there is a request at all."""
+        return bool(self._requests)
+
+    def request_of(self, id: str | int | None) -> McpRequest | None:
+        """The request that a client takes an answer with this id for.
+
+        Clients differ about other ids on the stream of a single request: the official Python client puts the request's own
+        id in its place. So a single request owns every answer.
+        """
+        if len(self._requests) == 1:
+            return next(iter(self._requests.values()))
+        return None if id is None else self._requests.get(id)
+
+    def settle(self, answer: McpAnswer) -> None:
+        """`answer` came: its request waits no longer. An error without an id is about all that was sent."""
+        if answer.id is not None:
+            self._waiting.pop(answer.id, None)
+        elif isinstance(answer, McpError):
+            self._waiting.clear()
+
+
+def from_client(value: Any, raw: bytes) -> Message:
+    """The message that a client's JSON value is. Never raises."""
+    try:
+        return _from_client(_envelope(value), raw)
+    except _Malformed as fault:
+        return malformed(fault.reason, fault.detail, raw, id=_request_id(value))
+
+
+def from_server(value: Any, raw: bytes, asked: Asked) -> Message:
+    """The message that a server's JSON value is; an answer carries its request. Never raises."""
+    try:
+        return _from_server(_envelope(value), raw, asked)
+    except _Malformed as fault:
+        return malformed(fault.reason, fault.detail, raw)
+
+
+def _from_client(value: Mapping[str, Any], raw: bytes) -> Message:
+    if "method" not in value:
+        _check_answer(value)
+        return ClientError(value, raw) if "error" in value else ClientResult(value, raw)
+    method, params = _call(value)
+    if "id" not in value:
+        if not method.startswith("notifications/"):
+            raise _Malformed("jsonrpc-invalid", "a request has no id")
+        return McpNotification(value, raw)
+    if method in _BY_NAME:
+        _check_named(params)
+        return _BY_NAME[method](value, raw)
+    if method in _BY_URI:
+        if not isinstance(params.get("uri"), str):
+            raise _Malformed("mcp-params-invalid", "params.uri must be a string")
+        return ResourceRead(value, raw)
+    return McpRequest(value, raw)
+
+
+def _from_server(value: Mapping[str, Any], raw: bytes, asked: Asked) -> Message:
+    if "method" in value:
+        _call(value)
+        return ServerRequest(value, raw) if "id" in value else McpNotification(value, raw)
+    _check_answer(value)
+    request = asked.request_of(value.get("id"))
+    if "error" in value:
+        return McpError(value, raw, request)
+    if request is None and asked.any:
+        raise _Malformed("answer-unmatched", "an answer has the id of no request")
+    return _result_class(value["result"], request)(value, raw, request)
+
+
+def _result_class(result: Mapping[str, Any], request: McpRequest | None) -> type[McpResult]:
+    """The class of a result, by what was asked; by its shape where that is not known.
+
+    Raises:
+        _Malformed: it has not the shape that its class promises.
+    """
+    kind = _class_by_shape(result) if request is None else _class_by_request(request)
+    if kind is ToolList:
+        _check_tools(result.get("tools"))
+    elif kind is ToolResult:
+        _check_tool_result(result)
+    return kind
+
+
+def _class_by_request(request: McpRequest) -> type[McpResult]:
+    if isinstance(request, ToolCall):
+        return ToolResult
+    return ToolList if request.method == "tools/list" else McpResult
+
+
+def _class_by_shape(result: Mapping[str, Any]) -> type[McpResult]:
+    of_a_tool = "content" in result or "structuredContent" in result
+    if "tools" in result:
+        if of_a_tool:
+            raise _Malformed("answer-ambiguous", "a result is a tool list and a tool's result at once")
+        return ToolList
+    return ToolResult if of_a_tool else McpResult
+
+
+def _envelope(value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, dict) or value.get("jsonrpc") != "2.0":
+        raise _Malformed("jsonrpc-invalid", "this is not a JSON-RPC 2.0 message")
+    _check_keys(value, _ENVELOPE)
+    if ("method" in value) + ("result" in value) + ("error" in value) != 1:
+        raise _Malformed("jsonrpc-invalid", "a message must hold one of method, result and error")
+    return value
+
+
+def _call(value: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    """The method and params of a request or notification."""
+    method = value["method"]
+    if not isinstance(method, str):
+        raise _Malformed("jsonrpc-invalid", "method must be a string")
+    if "id" in value and not _is_id(value["id"]):
+        raise _Malformed("jsonrpc-invalid", "id must be a string or an integer")
+    params = value.get("params", {})
+    if not isinstance(params, dict):
+        raise _Malformed("mcp-params-invalid", "params must be an object")
+    _check_keys(params, _PARAMS)
+    return method, params
+
+
+def _check_named(params: Mapping[str, Any]) -> None:
+    if not isinstance(params.get("name"), str):
+        raise _Malformed("mcp-params-invalid", "params.name must be a string")
+    if not isinstance(params.get("arguments"), dict | None):
+        raise _Malformed("mcp-params-invalid", "params.arguments must be an object")
+
+
+def _check_answer(value: Mapping[str, Any]) -> None:
+    id = value.get("id")
+    if "result" in value:
+        if not _is_id(id):
+            raise _Malformed("jsonrpc-invalid", "id must be a string or an integer")
+        if not isinstance(value["result"], dict):
+            raise _Malformed("jsonrpc-invalid", "result must be an object")
+        _check_keys(value["result"], _RESULT)
+        return
+    error = value["error"]
+    # An error may have no id: its request may not have been readable (JSON-RPC 2.0, section 5).
+    if id is not None and not _is_id(id):
+        raise _Malformed("jsonrpc-invalid", "id must be a string or an integer")
+    if not isinstance(error, dict) or type(error.get("code")) is not int or not isinstance(error.get("message"), str):
+        raise _Malformed("jsonrpc-invalid", "error must hold an integer code and a message")
+    _check_keys(error, _ERROR)
+
+
+def _check_tools(tools: Any) -> None:
+    for tool in _objects(tools, "result.tools"):
+        _check_keys(tool, _TOOL)
+        if not isinstance(tool.get("name"), str):
+            _reject_result("every tool must have a name")
+
+
+def _check_tool_result(result: Mapping[str, Any]) -> None:
+    if "content" in result:
+        for block in _objects(result["content"], "result.content"):
+            _check_keys(block, _CONTENT)
+    if not isinstance(result.get("isError", False), bool):
+        _reject_result("result.isError must be a boolean")
+
+
+def _objects(value: Any, where: str) -> Sequence[Mapping[str, Any]]:
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        _reject_result(f"{where} must be a list of objects")
+    return value
+
+
+def _reject_result(detail: str) -> NoReturn:
+    raise _Malformed("mcp-result-invalid", detail)
+
+
+def _check_keys(mapping: Mapping[str, Any], names: frozenset[str]) -> None:
+    if colliding_key(mapping, names) is not None:
+        raise _Malformed("ambiguous-key", "a key equals one of the protocol's but for upper and lower case")
+
+
+def _request_id(value: Any) -> str | int | None:
+    """The id of a malformed request, where there can be no doubt about it."""
+    if not isinstance(value, dict) or "method" not in value or colliding_key(value, _ENVELOPE) is not None:
+        return None
+    id = value.get("id")
+    return id if _is_id(id) else None
+
+
+def _is_id(value: Any) -> bool:
+    # A bool is an int to Python, not to JSON; null is no id of a request (MCP, base protocol).
+    return type(value) is str or type(value) is int

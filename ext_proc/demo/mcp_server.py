@@ -1,0 +1,100 @@
+"""A small MCP server on the official SDK, over streamable HTTP: what the demo's policies decide about.
+
+    python -m ext_proc.demo.mcp_server --port 18081
+
+Rules:
+- It speaks every wire the SDK speaks, legacy and 2026-07-28: nothing here chooses one.
+- Its tools do nothing to this machine, whatever they are called.
+- It answers the same question with the same words, so that a tour and a test can state them.
+
+Not here: policies, identity. An upstream knows nothing of Gatehouse.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import anyio
+import uvicorn
+from mcp.server import MCPServer
+from mcp.server.mcpserver import Context
+from mcp.server.mcpserver.exceptions import ToolError
+from mcp_types import ToolAnnotations
+from pydantic import BaseModel
+
+_DOCUMENTS = {
+    "onboarding": "Welcome. Ask your lead for a laptop and a desk.",
+    "pricing": "A seat is 20 euros a month; ten seats are 180.",
+    "runbook": "If the queue grows, add a worker; if it still grows, call the owner.",
+}
+_REPORT_STEPS = 5
+_STEP_SECONDS = 0.2
+
+READS = ToolAnnotations(read_only_hint=True)
+DESTROYS = ToolAnnotations(read_only_hint=False, destructive_hint=True)
+
+
+class Weather(BaseModel):
+    """What `weather.get` answers as structured content."""
+
+    city: str
+    celsius: float
+    conditions: str
+
+
+server = MCPServer("gatehouse-demo", instructions="A few harmless tools to try policies on.")
+
+
+@server.tool(annotations=READS)
+def search(query: str) -> str:
+    """Find documents whose text holds the query; answers with their names."""
+    found = sorted(name for name, text in _DOCUMENTS.items() if query.casefold() in text.casefold())
+    return ", ".join(found) if found else "nothing found"
+
+
+@server.tool(name="docs.read", annotations=READS)
+def read_document(name: str) -> str:
+    """Read a document by its name."""
+    if name not in _DOCUMENTS:
+        raise ToolError(f"there is no document {name!r}")
+    return _DOCUMENTS[name]
+
+
+@server.tool(annotations=DESTROYS)
+def delete_file(path: str) -> str:
+    """Delete a file. It only says so: nothing is deleted."""
+    return f"deleted {path}"
+
+
+@server.tool(annotations=READS)
+async def slow_report(ctx: Context) -> str:
+    """Write a report in about a second, telling the progress after each step."""
+    for step in range(1, _REPORT_STEPS + 1):
+        await anyio.sleep(_STEP_SECONDS)
+        await ctx.report_progress(step, _REPORT_STEPS, f"step {step} of {_REPORT_STEPS}")
+    return "the report is done"
+
+
+@server.tool(name="weather.get", annotations=READS)
+def get_weather(city: str) -> Weather:
+    """The weather in a city, as structured content."""
+    return Weather(city=city, celsius=21.5, conditions="clear")
+
+
+@server.tool(name="unicode.echo", annotations=READS)
+def echo_unicode(text: str) -> str:
+    """Answer with the same text, character for character."""
+    return text
+
+
+def main() -> None:
+    """Serves /mcp on the loopback until it is ended."""
+    parser = argparse.ArgumentParser(description="The demo's MCP server.")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, required=True)
+    arguments = parser.parse_args()
+    uvicorn.run(server.streamable_http_app(), host=arguments.host, port=arguments.port, log_level="warning")
+
+
+if __name__ == "__main__":
+    main()

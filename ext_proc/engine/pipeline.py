@@ -1,0 +1,238 @@
+"""The fold: asks the policies of a route, in order, and makes one decision of their verdicts.
+
+Rules:
+- Requests run in list order, responses and COMPLETE in reverse; each policy sees the message as changed so far.
+- The first enforced Deny or Respond stops the rest. `on_complete` runs for every policy that was started.
+- A shadow policy decides and is recorded; it changes nothing, and nothing later sees it. Its `async` hooks are not awaited
+  where they would delay an exchange: they run at COMPLETE only, and are recorded as skipped elsewhere.
+- A policy that raises, returns what is no verdict, or is too late is recorded; then `on_error` decides.
+- `decide` is a generator: `def` hooks run inline, the awaitable of each `async def` hook is yielded as `Pending`.
+
+Not here: what a decision does to the exchange (exchange.py), time limits of Envoy's (plan.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ext_proc.engine.checkpoint import PASS, Checkpoint, Decision, Pending
+from ext_proc.engine.hooks import Hook, hooks_of
+from ext_proc.errors import PolicyError
+from ext_proc.expressions import Expression, ExpressionError
+from ext_proc.messages import Message
+from ext_proc.policy import Context, Deny, Mutation, Policy, Respond
+from ext_proc.trail import Entry, Stage, Word
+
+_BACKWARDS = (Stage.RESPONSE_HEADERS, Stage.RESPONSE, Stage.COMPLETE)
+_NO_MUTATION = Mutation()
+
+
+class Binding:
+    """A policy as a bundle set it up.
+
+    Args:
+        policy: the plug-in.
+        enforce: False for `mode: shadow` (a policy that is off is not bound at all).
+        deny_on_error: `on_error: deny`.
+        timeout: seconds for one call of an `async def` hook.
+        when: the policy has a say only where this holds.
+
+    Raises:
+        TypeError: a hook's annotations are not readable.
+    """
+
+    __slots__ = ("deny_on_error", "enforce", "hooks", "policy", "timeout", "when")
+
+    def __init__(
+        self,
+        policy: Policy[Any, Any],
+        *,
+        enforce: bool = True,
+        deny_on_error: bool = True,
+        timeout: float = 0.050,
+        when: Expression | None = None,
+    ) -> None:
+        self.policy = policy
+        self.enforce = enforce
+        self.deny_on_error = deny_on_error
+        self.timeout = timeout
+        self.when = when
+        self.hooks = hooks_of(policy)
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """What the planner and the exchange ask of a pipeline at a stage with messages: who wants which class."""
+
+    wants: tuple[type[Message], ...]
+    holds: bool  # an enforcing policy that may change or deny
+
+
+class Pipeline:
+    """The policies of one route.
+
+    Args:
+        bindings: in the bundle's order.
+        clock: monotonic seconds, for durations only.
+    """
+
+    def __init__(self, bindings: Sequence[Binding], clock: Callable[[], float]) -> None:
+        self.bindings = tuple(bindings)
+        self._clock = clock
+        self._by_stage: dict[Stage, tuple[tuple[int, Binding, Hook], ...]] = {}
+        for stage in Stage:
+            found = [(i, b, b.hooks[stage]) for i, b in enumerate(self.bindings) if stage in b.hooks]
+            self._by_stage[stage] = tuple(reversed(found) if stage in _BACKWARDS else found)
+
+    @property
+    def enforces(self) -> bool:
+        """Whether any policy can stop something: if so, opaque traffic may not pass unread."""
+        return any(
+            binding.enforce and any(not hook.observes for hook in binding.hooks.values()) for binding in self.bindings
+        )
+
+    def has(self, stage: Stage) -> bool:
+        """Whether any policy has a hook at `stage`."""
+        return bool(self._by_stage[stage])
+
+    def wants(self, stage: Stage, classes: Iterable[type[Message]]) -> bool:
+        """Whether any policy would see a message of one of `classes` (or of a class below one) at `stage`."""
+        return self._any(stage, classes, holding=False)
+
+    def holds(self, stage: Stage, classes: Iterable[type[Message]]) -> bool:
+        """Whether an enforcing policy could change or deny such a message: it may not leave before it was decided."""
+        return self._any(stage, classes, holding=True)
+
+    def _any(self, stage: Stage, classes: Iterable[type[Message]], *, holding: bool) -> bool:
+        possible = tuple(classes)
+        for _, binding, hook in self._by_stage[stage]:
+            if holding and (hook.observes or not binding.enforce):
+                continue
+            if any(issubclass(a, b) or issubclass(b, a) for a in possible for b in hook.wants):
+                return True
+        return False
+
+    def decide(self, checkpoint: Checkpoint) -> Generator[Pending, Any, Decision]:
+        """Asks every policy that has a say at this checkpoint.
+
+        Yields:
+            Pending for each `async def` hook; expects its value sent in, or its exception thrown in.
+
+        Returns:
+            The decision. Never raises for a policy's fault.
+        """
+        stage, message = checkpoint.stage, checkpoint.message
+        folded = _NO_MUTATION
+        for index, binding, hook in self._by_stage[stage]:
+            if message is not None and not isinstance(message, hook.wants):
+                continue
+            if stage is Stage.COMPLETE and index not in checkpoint.contexts:
+                continue  # never started
+            verdict = yield from _Run(index, binding, hook, checkpoint, self._clock).ask(message)
+            if not binding.enforce or hook.observes:
+                continue
+            if isinstance(verdict, Deny | Respond):
+                return Decision(folded, verdict)
+            if verdict is not None:
+                folded = folded.then(verdict)
+                if verdict.drop:
+                    return Decision(folded)
+                if verdict.message is not None:
+                    message = verdict.message
+        return PASS if folded is _NO_MUTATION else Decision(folded)
+
+
+class _Run:
+    """One call of one hook: condition, time, verdict, and the entry in the trail."""
+
+    __slots__ = ("binding", "checkpoint", "clock", "context", "hook", "index")
+
+    def __init__(
+        self, index: int, binding: Binding, hook: Hook, checkpoint: Checkpoint, clock: Callable[[], float]
+    ) -> None:
+        self.index, self.binding, self.hook = index, binding, hook
+        self.checkpoint, self.clock = checkpoint, clock
+        self.context: Context[Any] | None = checkpoint.contexts.get(index)
+
+    def ask(self, message: Message | None) -> Generator[Pending, Any, None | Mutation | Deny | Respond]:
+        """The verdict, recorded; a fault has become what `on_error` says."""
+        if self.hook.is_async and not self.binding.enforce and self.checkpoint.stage is not Stage.COMPLETE:
+            self._record(Word.SKIP, "shadow-async", 0.0)
+            return None
+        started = self.clock()
+        try:
+            context = self._open()
+            if self.binding.when is not None and not self.binding.when.holds(context.variables(message)):
+                return None
+            verdict = yield from self._call(message, context)
+        except (PolicyError, ExpressionError) as error:
+            return self._failed(str(error), self.clock() - started)
+        finally:
+            self.checkpoint.budget.left -= self.clock() - started
+        reason = context.take_reason()
+        if isinstance(verdict, Deny | Respond):
+            reason = verdict.reason
+        self._record(_word(verdict), reason, self.clock() - started)
+        return verdict
+
+    def _open(self) -> Context[Any]:
+        if self.context is None:
+            try:
+                state = self.binding.policy.new_state()
+            except Exception as error:
+                raise PolicyError(f"raised {type(error).__name__}") from error
+            self.context = self.checkpoint.contexts[self.index] = Context(self.checkpoint.exchanged, state)
+        return self.context
+
+    def _call(
+        self, message: Message | None, context: Context[Any]
+    ) -> Generator[Pending, Any, None | Mutation | Deny | Respond]:
+        limit = max(self.checkpoint.budget.left, 0.0)
+        if self.hook.is_async:
+            limit = min(limit, self.binding.timeout)
+        context.deadline = self.checkpoint.exchanged.now + limit
+        arguments = (context,) if message is None else (message, context)
+        began = self.clock()
+        try:
+            verdict = self.hook.call(*arguments)
+            if self.hook.is_async:
+                verdict = yield Pending(verdict, limit)
+        except TimeoutError:
+            raise PolicyError("timeout") from None
+        except Exception as error:
+            # The text of an arbitrary error may hold payload: its class alone goes into the trail.
+            raise PolicyError(f"raised {type(error).__name__}") from error
+        if not self.hook.is_async and self.clock() - began > limit:
+            raise PolicyError("timeout")
+        if verdict is not None and not isinstance(verdict, Mutation | Deny | Respond):
+            raise PolicyError(f"returned {type(verdict).__name__}")
+        return verdict
+
+    def _failed(self, reason: str, duration: float) -> Deny | None:
+        deny = self.binding.deny_on_error and not self.hook.observes
+        self._record(Word.ERROR, reason, duration, enforced=deny and self.binding.enforce)
+        if not deny:
+            return None
+        return Deny(reason="policy-failed", message="this could not be decided")
+
+    def _record(self, word: Word, reason: str, duration: float, enforced: bool | None = None) -> None:
+        self.checkpoint.exchanged.trail.record(
+            Entry(
+                policy=self.binding.policy.name,
+                stage=self.checkpoint.stage,
+                verdict=word,
+                reason=reason,
+                duration=duration,
+                enforced=self.binding.enforce if enforced is None else enforced,
+            )
+        )
+
+
+def _word(verdict: None | Mutation | Deny | Respond) -> Word:
+    if verdict is None:
+        return Word.ALLOW
+    if isinstance(verdict, Deny):
+        return Word.DENY
+    return Word.RESPOND if isinstance(verdict, Respond) else Word.CHANGE

@@ -1,0 +1,127 @@
+"""The planner: which parts of an exchange Envoy is asked for, and how.
+
+Rules:
+- The filter's static configuration is the cheapest (headers only); each exchange asks for exactly what its route needs.
+- BUFFERED for a request body: only there can a body reply still change headers and the route (ext_proc: header changes
+  in a body reply count in BUFFERED only).
+- Full duplex for a response whose headers may have to wait must be chosen in the *request*-headers reply; it can still be
+  lowered in the response-headers reply (seen on Envoy 1.40). So it is reserved whenever an answer might be held.
+- STREAMED with empty replies where an answer is only read. It can hold nothing.
+- Past the buffer limit Envoy answers a BUFFERED response with 500: only a length known to fit is buffered.
+
+Not here: what happens with the bodies (request_side.py, response_side.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ext_proc.codecs.codec import Codec
+from ext_proc.engine.route import Route
+from ext_proc.events import BodyMode
+from ext_proc.headers import content_length
+from ext_proc.limits import Limits
+from ext_proc.messages import Message, RequestHead, ResponseHead
+from ext_proc.replies import Modes
+from ext_proc.trail import Stage
+
+NOTHING_MORE = Modes(response_headers=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RequestPlan:
+    """What is asked for when the request's headers came.
+
+    Attributes:
+        body: NONE or BUFFERED.
+        reserve: full duplex for the response, so that its headers can be held.
+        too_large: the declared length is past the limit: refuse before a byte of it is read.
+    """
+
+    body: BodyMode
+    reserve: bool
+    too_large: bool = False
+
+    @property
+    def modes(self) -> Modes:
+        """The override that says so."""
+        response = BodyMode.FULL_DUPLEX_STREAMED if self.reserve else BodyMode.NONE
+        return Modes(request_body=self.body, response_body=response, response_trailers=self.reserve)
+
+
+@dataclass(frozen=True, slots=True)
+class ResponsePlan:
+    """What is asked for when the response's headers came.
+
+    Attributes:
+        body: the mode.
+        hold_headers: whether the headers reply waits for the body (full duplex only).
+        edits: whether messages may be changed or denied, so that none may leave undecided.
+    """
+
+    body: BodyMode
+    hold_headers: bool = False
+    edits: bool = False
+
+    @property
+    def modes(self) -> Modes:
+        """The override that says so. Trailers are asked for where the end of the body is to be seen."""
+        return Modes(
+            response_body=self.body,
+            response_trailers=self.body in (BodyMode.STREAMED, BodyMode.FULL_DUPLEX_STREAMED),
+        )
+
+
+UNREAD = ResponsePlan(BodyMode.NONE)
+
+
+def plan_request(route: Route, codec: Codec, head: RequestHead, body_follows: bool, limits: Limits) -> RequestPlan:
+    """The plan for a request that `codec` reads.
+
+    Args:
+        body_follows: False for a request that its headers alone decide (GET, DELETE).
+    """
+    # Any answer at all counts here: which one it can be is known only when the body came.
+    reserve = route.pipeline.holds(Stage.RESPONSE, codec.answers(())) or (
+        body_follows and route.pipeline.holds(Stage.REQUEST, (Message,))  # the errors of a batch's denied elements join
+    )
+    if not body_follows:
+        return RequestPlan(BodyMode.NONE, reserve)
+    length = content_length(head.headers)
+    too_large = length is not None and length > min(limits.request_body, limits.envoy_buffer)
+    return RequestPlan(BodyMode.BUFFERED, reserve, too_large)
+
+
+def plan_response(
+    route: Route,
+    codec: Codec,
+    requests: Sequence[Message],
+    response: ResponseHead,
+    limits: Limits,
+    *,
+    joins: bool,
+    reserved: bool,
+) -> ResponsePlan:
+    """The plan for an answer that `codec` can read.
+
+    Args:
+        requests: what it answers.
+        joins: whether errors of ours join the answer.
+        reserved: whether full duplex was chosen with the request.
+    """
+    if response.end_of_stream:
+        return UNREAD
+    classes = codec.answers(requests)
+    edits = joins or route.pipeline.holds(Stage.RESPONSE, classes)
+    if not edits and not route.read_answers and not route.pipeline.wants(Stage.RESPONSE, classes):
+        return UNREAD
+    if codec.streams(response):
+        return ResponsePlan(BodyMode.FULL_DUPLEX_STREAMED if edits else BodyMode.STREAMED, edits=edits)
+    length = content_length(response.headers)
+    if length is not None and length <= min(limits.envoy_buffer, limits.response_body):
+        return ResponsePlan(BodyMode.BUFFERED, edits=edits)
+    if edits and reserved:
+        return ResponsePlan(BodyMode.FULL_DUPLEX_STREAMED, hold_headers=True, edits=True)
+    # Nothing enforces here (whatever does has reserved full duplex): reading is all that is left to do.
+    return ResponsePlan(BodyMode.STREAMED)

@@ -1,0 +1,283 @@
+"""The request's way: headers, then a body held whole by Envoy (BUFFERED), decided before a byte of it goes on.
+
+Rules:
+- A client's copies of our routing headers are always removed, on ungoverned routes too.
+- On a route where a policy enforces, what cannot be read is denied, unless `allow_opaque` lists it; what claims to be of
+  the protocol and is malformed is always denied there, for the next reader may read it otherwise.
+- Facts for routing leave with the body reply, where header changes still count, and clear the route cache.
+- A changed body on a sized request carries its exact new content-length in the same reply.
+- Batches: allowed elements go on; the errors of denied ones join the answer (scope.refused); all denied: answered at once.
+
+Not here: the answer (response_side.py), the choice of modes (plan.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+from ext_proc.codecs.codec import Codec, Decoder, Frame, Match
+from ext_proc.engine.checkpoint import Checkpoint, Decision
+from ext_proc.engine.half import Half
+from ext_proc.engine.plan import NOTHING_MORE, plan_request
+from ext_proc.engine.scope import Scope, Steps, changed
+from ext_proc.errors import ProtocolError
+from ext_proc.events import BodyMode, BodyReceived, Direction, EnvoyFacts, HeadersReceived, TrailersReceived
+from ext_proc.headers import HeaderMutation, content_length
+from ext_proc.identity import UNKNOWN, Identity, from_metadata
+from ext_proc.messages import Message, Opaque, RequestHead
+from ext_proc.policy import Deny, Respond
+from ext_proc.replies import BodyReply, HeadersReply, ImmediateReply, TrailersReply
+from ext_proc.trail import Stage
+
+
+class RequestSide:
+    """One exchange's request."""
+
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
+        self.half = Half(Direction.REQUEST)
+        self._decoder: Decoder | None = None
+        self._headers = HeaderMutation()
+
+    def steps(self, event: HeadersReceived | BodyReceived | TrailersReceived) -> Steps:
+        """What an event leads to.
+
+        Raises:
+            ProtocolError: Envoy sent what its own protocol or our configuration rules out.
+        """
+        self.half.advance(event)
+        if isinstance(event, HeadersReceived):
+            yield from self._on_headers(event)
+        elif isinstance(event, BodyReceived):
+            yield from self._on_body(event)
+        else:
+            self.scope.send(TrailersReply(Direction.REQUEST))
+
+    def _on_headers(self, event: HeadersReceived) -> Steps:
+        scope = self.scope
+        _require_static_modes(event.facts)
+        head = request_head(event)
+        scope.exchanged.request = head
+        scope.trail.traceparent = head.headers.get("traceparent") or ""
+        prefix = scope.rulebook.header_prefix
+        copies = tuple(dict.fromkeys(name for name, _ in head.headers if name.startswith(prefix)))
+        self._headers = HeaderMutation(remove=copies)
+        route = scope.rulebook.route_for(head)
+        if route is None:
+            self._unmatched(bool(copies))
+            return
+        scope.begin(route, head, self._identity(event.facts))
+        codec = next((codec for codec in route.codecs if codec.matches(head) is Match.YES), None)
+        scope.codec = codec or route.codecs[0]
+        if route.pipeline.has(Stage.REQUEST_HEADERS):
+            decision = yield from scope.ask(Stage.REQUEST_HEADERS)
+            if decision.denial is not None:
+                scope.deny(Opaque("denied", "denied at the headers"), decision.denial)
+                return
+            self._headers = self._headers.then(decision.mutation.headers)
+        if codec is None:
+            self._pass_or_deny(_unreadable(head), allowed=True)
+            return
+        if route.pipeline.holds(Stage.RESPONSE, codec.answers(())):
+            # An answer that may be edited must arrive in the clear (ext_proc: compressed bodies come as they are).
+            self._headers = self._headers.then(HeaderMutation(remove=("accept-encoding",)))
+        message = codec.transport_message(head)
+        if message is not None:
+            yield from self._on_transport_message(codec, message, head)
+        elif event.end_of_stream:
+            self._pass_or_deny(Opaque("empty-body", "the body is empty", malformed=True), allowed=False)
+        else:
+            self._ask_for_body(codec, head)
+
+    def _unmatched(self, copied: bool) -> None:
+        scope = self.scope
+        if not scope.rulebook.deny_unmatched:
+            scope.decided = True
+            scope.send(HeadersReply(Direction.REQUEST, self._headers, clear_route_cache=copied, modes=NOTHING_MORE))
+            return
+        scope.engine_denial(Stage.REQUEST_HEADERS, "unmatched-route")
+        text = f"no route of the gateway's bundle matches (trail {scope.trail.id})\n"
+        scope.answer(ImmediateReply(404, text.encode(), (("content-type", b"text/plain"),)))
+
+    def _identity(self, facts: EnvoyFacts) -> Identity:
+        for source in self.scope.rulebook.identity:
+            found = from_metadata(facts.metadata, source.namespace, source.payload_key)
+            if found is not UNKNOWN:
+                return found
+        return UNKNOWN
+
+    def _on_transport_message(self, codec: Codec, message: Message, head: RequestHead) -> Steps:
+        scope = self.scope
+        assert scope.route is not None
+        if content_length(head.headers) or "transfer-encoding" in head.headers:
+            self._pass_or_deny(Opaque("unexpected-body", f"{head.method} carries no body here"), allowed=True)
+            return
+        scope.name_messages([message])
+        denial = None
+        if scope.route.pipeline.wants(Stage.REQUEST, (type(message),)):
+            decision = yield from scope.ask(Stage.REQUEST, message)
+            denial = decision.denial
+            self._headers = self._headers.then(decision.mutation.headers)
+        if denial is not None:
+            scope.deny(message, denial)
+            return
+        scope.requests = [message]
+        scope.decided = True
+        plan = plan_request(scope.route, codec, head, False, scope.rulebook.limits)
+        scope.reserved = plan.reserve
+        self._headers = self._headers.then(scope.routing_headers())
+        scope.send(
+            HeadersReply(
+                Direction.REQUEST,
+                self._headers,
+                clear_route_cache=True,
+                modes=plan.modes,
+                metadata=scope.described(final=False),
+            )
+        )
+
+    def _ask_for_body(self, codec: Codec, head: RequestHead) -> None:
+        scope = self.scope
+        assert scope.route is not None
+        plan = plan_request(scope.route, codec, head, True, scope.rulebook.limits)
+        if plan.too_large:
+            self._pass_or_deny(
+                Opaque("request-too-large", "the body is larger than the gateway reads", too_large=True), allowed=True
+            )
+            return
+        self._decoder = codec.request_decoder(head, scope.rulebook.limits)
+        scope.reserved = plan.reserve
+        scope.send(HeadersReply(Direction.REQUEST, self._headers, modes=plan.modes))
+
+    def _pass_or_deny(self, message: Opaque, *, allowed: bool) -> None:
+        """Decides at the headers on a request that cannot be read.
+
+        Args:
+            allowed: whether `allow_opaque` may list it.
+        """
+        denial = self._opaque_denial(message, allowed=allowed)
+        if denial is not None:
+            self.scope.deny(message, denial)
+        else:
+            self.scope.decided = True
+            self.scope.trail.note(f"passed unread: {message.reason}")
+            self.scope.send(
+                HeadersReply(
+                    Direction.REQUEST, self._headers, clear_route_cache=bool(self._headers), modes=NOTHING_MORE
+                )
+            )
+
+    def _opaque_denial(self, message: Opaque, *, allowed: bool) -> Deny | None:
+        scope = self.scope
+        assert scope.route is not None
+        head = scope.exchanged.request
+        listed = allowed and any(rule.accepts(head, head.headers) for rule in scope.route.allow_opaque)
+        if listed or not scope.route.pipeline.enforces:
+            return None
+        scope.engine_denial(Stage.REQUEST, message.reason)
+        return Deny(reason=message.reason, message=message.detail, status=413 if message.too_large else None)
+
+    def _on_body(self, event: BodyReceived) -> Steps:
+        scope, decoder = self.scope, self._decoder
+        if decoder is None or scope.has_replied():
+            raise ProtocolError("a request body that was not asked for; the filter's request_body_mode must be NONE")
+        self._decoder = None
+        frames = [*decoder.feed(event.data), *decoder.close()]
+        messages = [message for frame in frames for message in frame.messages]
+        scope.name_messages(messages)
+        out: list[bytes] = []
+        for frame in frames:
+            changes = yield from self._decide_frame(frame)
+            if changes is None:
+                return
+            out.append(frame.encode(changes) if changes else frame.raw)
+        if scope.refused and not scope.requests:
+            self._answer_refused(batch=True)
+            return
+        self._go_on(b"".join(out), event.data)
+
+    def _decide_frame(self, frame: Frame) -> Generator[Checkpoint, Decision, dict[int, Message | None] | None]:
+        """The changes to a frame; None where the client has been answered instead."""
+        scope = self.scope
+        batch = len(frame.messages) > 1
+        changes: dict[int, Message | None] = {}
+        for index, message in enumerate(frame.messages):
+            denial: Deny | Respond | None
+            if isinstance(message, Opaque):
+                denial, decision = self._opaque_denial(message, allowed=False), None
+            else:
+                decision = yield from scope.ask(Stage.REQUEST, message)
+                denial = decision.denial
+            if denial is not None:
+                if not batch or isinstance(denial, Respond):
+                    scope.deny(message, denial)
+                    return None
+                scope.refused.append((message, denial))
+                changes[index] = None
+                continue
+            if decision is not None:
+                self._headers = self._headers.then(decision.mutation.headers)
+                replaced = changed(decision.mutation, message)
+                if decision.mutation.drop:
+                    changes[index] = None
+                    continue
+                if replaced is not None:
+                    changes[index] = message = replaced
+                    self._mirror(replaced)
+            scope.requests.append(message)
+        return changes
+
+    def _mirror(self, message: Message) -> None:
+        """Headers that repeat the body follow its change (MCP: whoever rewrites a name rewrites Mcp-Name)."""
+        assert self.scope.codec is not None
+        lines = self.scope.codec.mirrored_headers(message, self.scope.exchanged.request)
+        self._headers = self._headers.then(
+            HeaderMutation(set=tuple((name, value.encode()) for name, value in lines.items()))
+        )
+
+    def _answer_refused(self, *, batch: bool) -> None:
+        scope = self.scope
+        assert scope.codec is not None
+        scope.answer(scope.codec.denial(scope.refused, scope.exchanged.request, scope.trail.id, batch=batch))
+
+    def _go_on(self, body: bytes, came: bytes) -> None:
+        scope = self.scope
+        scope.decided = True
+        replaced = None if body == came else body
+        headers = self._headers.then(scope.routing_headers())
+        if replaced is not None and "content-length" in scope.exchanged.request.headers:
+            headers = headers.then(HeaderMutation(set=(("content-length", str(len(replaced)).encode()),)))
+        scope.send(
+            BodyReply(
+                Direction.REQUEST,
+                replaced,
+                headers,
+                clear_route_cache=True,
+                metadata=scope.described(final=False),
+            )
+        )
+
+
+def request_head(event: HeadersReceived) -> RequestHead:
+    """The request's head from its header lines."""
+    headers = event.headers
+    path, _, query = (headers.get(":path") or "").partition("?")
+    return RequestHead(
+        method=headers.get(":method") or "",
+        path=path,
+        authority=headers.get(":authority") or headers.get("host") or "",
+        headers=headers,
+        end_of_stream=event.end_of_stream,
+        query=query,
+    )
+
+
+def _unreadable(head: RequestHead) -> Opaque:
+    return Opaque("not-this-protocol", f"{head.method} with this content type is not what this route speaks")
+
+
+def _require_static_modes(facts: EnvoyFacts) -> None:
+    """Overrides count only from static body modes that are not full duplex; other people's fixed modes are not served."""
+    for side, mode in (("request", facts.request_body_mode), ("response", facts.response_body_mode)):
+        if mode not in (None, BodyMode.NONE):
+            raise ProtocolError(f"the filter's {side}_body_mode is {mode.name}; set NONE and allow_mode_override: true")

@@ -1,0 +1,354 @@
+"""The answer's way: headers, then a body that is unread, read, or decided message by message.
+
+Rules:
+- Nothing of a response leaves before its message was decided; unchanged messages leave byte-identical.
+- Where a body may change, content-length goes with the headers reply: in full duplex Envoy keeps a stale one, and a longer
+  body would run into the pooled connection's next response.
+- A deny after response headers is the protocol's own error in the message's place, never raw bytes in the middle.
+- A chunk of full duplex is at most 64 KiB.
+- The outcome is read from the body, also inside HTTP 200, and leaves as metadata with the last reply.
+
+Not here: the request (request_side.py), the choice of modes (plan.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable
+
+from ext_proc.codecs.codec import Decoder, Frame
+from ext_proc.engine.checkpoint import Checkpoint, Decision
+from ext_proc.engine.half import Half
+from ext_proc.engine.plan import UNREAD, ResponsePlan, plan_response
+from ext_proc.engine.scope import Scope, Steps, changed
+from ext_proc.events import BodyMode, BodyReceived, Direction, HeadersReceived, TrailersReceived
+from ext_proc.headers import HeaderMutation
+from ext_proc.messages import Message, Opaque, ResponseHead
+from ext_proc.policy import Deny, Respond
+from ext_proc.replies import BodyReply, HeadersReply, StreamedBody, TrailersReply
+from ext_proc.trail import Outcome, Stage
+
+CHUNK = 64 * 1024
+_NO_LENGTH = HeaderMutation(remove=("content-length",))
+_UNREADABLE = Deny("unreadable-answer", "the upstream's answer could not be read", status=502)
+_UNDECIDED = Deny("undecided-request", "the gateway was not asked about this request", status=500)
+_HELD_TOO_LONG = Deny("answer-too-slow", "the upstream's answer took too long", status=504)
+
+
+class ResponseSide:
+    """One exchange's response."""
+
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
+        self.half = Half(Direction.RESPONSE)
+        self.held_since: float | None = None
+        self._plan: ResponsePlan = UNREAD
+        self._decoder: Decoder | None = None
+        self._headers = HeaderMutation()
+        self._out = bytearray()
+        self._unsent_joins: list[Message] = []
+        self._cut = False
+        self._finished = False
+
+    def steps(self, event: HeadersReceived | BodyReceived | TrailersReceived) -> Steps:
+        """What an event leads to.
+
+        Raises:
+            ProtocolError: Envoy sent what its own protocol rules out.
+        """
+        self.half.advance(event)
+        if isinstance(event, HeadersReceived):
+            yield from self._on_headers(event)
+        elif isinstance(event, BodyReceived):
+            yield from self._on_body(event)
+        else:
+            yield from self._on_trailers()
+
+    def expire(self) -> None:
+        """The held headers waited longer than `limits.hold`."""
+        self.held_since = None
+        self.scope.engine_denial(Stage.RESPONSE, _HELD_TOO_LONG.reason)
+        self._refuse_all(_HELD_TOO_LONG)
+
+    def close(self) -> None:
+        """The RPC is over: settles the outcome of an answer whose end was not seen."""
+        scope = self.scope
+        if self._finished or scope.has_replied():
+            return
+        if self.half.phase.value == "idle":
+            # A request of ours to read, and no answer at all: the client or the upstream is gone.
+            if scope.route is not None:
+                scope.trail.outcome = scope.trail.outcome.worse(Outcome.TRUNCATED)
+        elif self._decoder is not None:
+            for _ in self._decoder.close():
+                pass
+            scope.trail.outcome = scope.trail.outcome.worse(self._decoder.outcome)
+
+    def _on_headers(self, event: HeadersReceived) -> Steps:
+        scope = self.scope
+        status = event.headers.get(":status") or ""
+        head = ResponseHead(int(status) if status.isdigit() else 0, event.headers, event.end_of_stream)
+        scope.exchanged.response = head
+        if scope.has_replied():
+            scope.send(HeadersReply(Direction.RESPONSE))  # our own immediate answer, on its way out
+            return
+        scope.trail.status = head.status
+        if scope.route is None or scope.codec is None:
+            self._finish_unread(head)
+            return
+        if not scope.decided:
+            self._undecided(head)
+            return
+        if scope.route.pipeline.has(Stage.RESPONSE_HEADERS):
+            decision = yield from scope.ask(Stage.RESPONSE_HEADERS)
+            if decision.denial is not None:
+                self._refuse(decision.denial)
+                return
+            self._headers = decision.mutation.headers
+        if not scope.requests and not scope.refused:
+            self._finish_unread(head)  # passed unread on the way in: nothing tells what the answer would be
+            return
+        if scope.refused and (head.end_of_stream or head.status == 202):
+            scope.answer(scope.codec.denial(scope.refused, scope.exchanged.request, scope.trail.id, batch=True))
+            return
+        if not head.end_of_stream and not scope.codec.readable(head):
+            self._on_unreadable(head)
+            return
+        self._read(head)
+
+    def _read(self, head: ResponseHead) -> None:
+        """Chooses the mode and answers the headers, or holds them."""
+        scope = self.scope
+        assert scope.route is not None
+        assert scope.codec is not None
+        limits = scope.rulebook.limits
+        self._plan = plan = plan_response(
+            scope.route,
+            scope.codec,
+            scope.requests,
+            head,
+            limits,
+            joins=bool(scope.refused),
+            reserved=scope.reserved,
+        )
+        self._decoder = scope.codec.response_decoder(scope.requests, scope.exchanged.request, head, limits)
+        if plan.body is BodyMode.NONE:
+            if head.end_of_stream:
+                for _ in self._decoder.close():
+                    pass
+                scope.trail.outcome = scope.trail.outcome.worse(self._decoder.outcome)
+            self._finish_unread(head)
+            return
+        for message, denial in scope.refused:
+            refusal = scope.codec.refusal(message, denial, scope.trail.id)
+            if refusal is not None:
+                self._unsent_joins.append(refusal)
+        if plan.hold_headers:
+            self.held_since = scope.exchanged.now
+            return
+        if plan.body is BodyMode.FULL_DUPLEX_STREAMED:
+            self._headers = self._headers.then(_NO_LENGTH)
+        keep = plan.body is BodyMode.FULL_DUPLEX_STREAMED and scope.reserved
+        scope.send(HeadersReply(Direction.RESPONSE, self._headers, modes=None if keep else plan.modes))
+
+    def _finish_unread(self, head: ResponseHead) -> None:
+        """The last word on an exchange whose answer's body is not read."""
+        scope = self.scope
+        if scope.route is not None and head.status >= 400:
+            scope.trail.outcome = scope.trail.outcome.worse(Outcome.PROTOCOL_ERROR)
+        self._finished = True
+        modes = None if head.end_of_stream or not scope.reserved else UNREAD.modes
+        metadata = {} if scope.route is None else scope.described(final=True)
+        scope.send(HeadersReply(Direction.RESPONSE, self._headers, modes=modes, metadata=metadata))
+
+    def _undecided(self, head: ResponseHead) -> None:
+        """An answer although the request was never decided.
+
+        An error is Envoy's own (413 past its buffer, a reset); a success means that the body we asked for was withheld, i.e.
+        overrides are not allowed in the filter's configuration.
+        """
+        scope = self.scope
+        assert scope.route is not None
+        if head.status < 400 and scope.route.pipeline.enforces:
+            scope.engine_denial(Stage.RESPONSE_HEADERS, _UNDECIDED.reason)
+            scope.trail.note("the filter must set allow_mode_override: true")
+            self._refuse_all(_UNDECIDED)
+            return
+        if head.status == 413:
+            scope.trail.note("past Envoy's buffer limit")
+            self._refuse_too_large()
+            return
+        self._finish_unread(head)
+
+    def _refuse_too_large(self) -> None:
+        scope = self.scope
+        scope.engine_denial(Stage.REQUEST, "request-too-large")
+        opaque = Opaque("request-too-large", "the body is larger than the gateway reads", too_large=True)
+        scope.deny(opaque, Deny(opaque.reason, opaque.detail, status=413))
+
+    def _on_unreadable(self, head: ResponseHead) -> None:
+        scope = self.scope
+        assert scope.route is not None
+        assert scope.codec is not None
+        holds = bool(scope.refused) or scope.route.pipeline.holds(Stage.RESPONSE, scope.codec.answers(scope.requests))
+        listed = any(rule.accepts(scope.exchanged.request, head.headers) for rule in scope.route.allow_opaque)
+        if holds and not listed and head.status < 400 and scope.exchanged.request.method != "HEAD":
+            scope.engine_denial(Stage.RESPONSE_HEADERS, _UNREADABLE.reason)
+            self._refuse_all(_UNREADABLE)
+            return
+        if head.status < 400:
+            scope.trail.outcome = scope.trail.outcome.worse(Outcome.INVALID)
+        scope.trail.note("the answer was passed unread")
+        self._finish_unread(head)
+
+    def _refuse(self, denial: Deny | Respond) -> None:
+        if isinstance(denial, Respond):
+            self.scope.deny(Opaque("responded", ""), denial)
+        else:
+            self._refuse_all(denial)
+
+    def _refuse_all(self, denial: Deny) -> None:
+        """Answers every request of the exchange with one denial, in place of an answer that has not left yet."""
+        scope = self.scope
+        assert scope.codec is not None
+        requests: list[tuple[Message, Deny]] = [(message, denial) for message in scope.requests]
+        denials = requests + scope.refused or [(Opaque(denial.reason, denial.message), denial)]
+        scope.answer(scope.codec.denial(denials, scope.exchanged.request, scope.trail.id, batch=len(denials) > 1))
+
+    def _on_body(self, event: BodyReceived) -> Steps:
+        scope = self.scope
+        if scope.has_replied() or self._decoder is None:
+            scope.send(BodyReply(Direction.RESPONSE))
+            return
+        if self._plan.body is BodyMode.BUFFERED:
+            yield from self._on_whole_body(event, self._decoder)
+            return
+        duplex = self._plan.body is BodyMode.FULL_DUPLEX_STREAMED
+        yield from self._take(self._decoder.feed(event.data))
+        if event.end_of_stream:
+            yield from self._take(self._decoder.close())
+            self._settle()
+        if scope.has_replied():
+            return
+        if duplex:
+            self._flush(end=event.end_of_stream)
+        else:
+            metadata = scope.described(final=True) if event.end_of_stream else {}
+            scope.send(BodyReply(Direction.RESPONSE, metadata=metadata))
+
+    def _on_trailers(self) -> Steps:
+        scope = self.scope
+        if self._decoder is not None and not self._finished and not scope.has_replied():
+            yield from self._take(self._decoder.close())
+            self._settle()
+            if self._plan.body is BodyMode.FULL_DUPLEX_STREAMED and not scope.has_replied():
+                self._flush(end=False)
+        if not scope.has_replied() or self.held_since is None:
+            final = scope.route is not None and not scope.has_replied()
+            scope.send(TrailersReply(Direction.RESPONSE, metadata=scope.described(final=True) if final else {}))
+
+    def _on_whole_body(self, event: BodyReceived, decoder: Decoder) -> Steps:
+        scope = self.scope
+        yield from self._take([*decoder.feed(event.data), *decoder.close()])
+        self._settle()
+        if scope.has_replied():
+            return
+        body = bytes(self._out)
+        replaced = None if body == event.data else body
+        headers = HeaderMutation()
+        assert scope.exchanged.response is not None
+        if replaced is not None and "content-length" in scope.exchanged.response.headers:
+            headers = HeaderMutation(set=(("content-length", str(len(replaced)).encode()),))
+        scope.send(BodyReply(Direction.RESPONSE, replaced, headers, metadata=scope.described(final=True)))
+
+    def _settle(self) -> None:
+        """The end of the body was seen: the outcome is final."""
+        assert self._decoder is not None
+        self._finished = True
+        if not self.scope.has_replied():
+            self.scope.trail.outcome = self.scope.trail.outcome.worse(self._decoder.outcome)
+
+    def _take(self, frames: Iterable[Frame]) -> Steps:
+        """Decides frame by frame; what may leave is put into the output."""
+        keep = self._plan.body is not BodyMode.STREAMED
+        for frame in frames:
+            if self._cut or self.scope.has_replied():
+                continue  # the iterator is still to be exhausted: the decoder keeps its state in it
+            changes = yield from self._decide_frame(frame)
+            if changes is None or not keep:
+                continue
+            joins: list[Message] = []
+            if self._unsent_joins and frame.messages:
+                joins, self._unsent_joins = self._unsent_joins, []
+            joins += self._apologies()
+            self._out += frame.encode(changes, joins) if changes or joins else frame.raw
+
+    def _decide_frame(self, frame: Frame) -> Generator[Checkpoint, Decision, dict[int, Message | None] | None]:
+        """The changes to a frame; None where the client has been answered instead."""
+        scope = self.scope
+        assert scope.route is not None
+        assert scope.codec is not None
+        changes: dict[int, Message | None] = {}
+        for index, message in enumerate(frame.messages):
+            denial: Deny | Respond | None = None
+            if isinstance(message, Opaque):
+                if not self._plan.edits or not scope.route.pipeline.holds(Stage.RESPONSE, (Message,)):
+                    continue
+                scope.engine_denial(Stage.RESPONSE, message.reason)
+                denial = _UNREADABLE
+                self._cut = True
+            elif scope.route.pipeline.wants(Stage.RESPONSE, (type(message),)):
+                decision = yield from scope.ask(Stage.RESPONSE, message)
+                denial = decision.denial
+                if denial is None:
+                    replaced = changed(decision.mutation, message)
+                    if decision.mutation.drop:
+                        changes[index] = None
+                    elif replaced is not None:
+                        changes[index] = replaced
+            if denial is None:
+                continue
+            if self._answer_instead(message, denial, alone=len(frame.messages) == 1):
+                return None
+            deny = denial if isinstance(denial, Deny) else Deny(denial.reason, "answered by the gateway")
+            changes[index] = scope.codec.refusal(message, deny, scope.trail.id)
+            scope.trail.outcome = Outcome.REFUSED
+        return changes
+
+    def _answer_instead(self, message: Message, denial: Deny | Respond, *, alone: bool) -> bool:
+        """Answers with an HTTP response of ours where nothing of the upstream's has left and nothing else is in it."""
+        if not alone or (self._plan.body is not BodyMode.BUFFERED and self.held_since is None):
+            return False
+        self.held_since = None
+        if isinstance(denial, Respond) or isinstance(message, Opaque):
+            self._refuse(denial)
+        else:
+            self.scope.deny(message, denial)
+        return True
+
+    def _apologies(self) -> list[Message]:
+        """An error for every request that a stream cut off here leaves without its answer; nothing if it goes on."""
+        scope = self.scope
+        if not self._cut:
+            return []
+        assert scope.codec is not None
+        assert self._decoder is not None
+        refusals = (scope.codec.refusal(message, _UNREADABLE, scope.trail.id) for message in self._decoder.unanswered)
+        return [refusal for refusal in refusals if refusal is not None]
+
+    def _flush(self, *, end: bool) -> None:
+        """Sends what may leave, in chunks; first the headers reply, if it was held for this moment."""
+        scope = self.scope
+        if self.held_since is not None:
+            if not self._finished:
+                return
+            self.held_since = None
+            scope.send(HeadersReply(Direction.RESPONSE, self._headers.then(_NO_LENGTH)))
+        out = bytes(self._out)
+        self._out.clear()
+        metadata = scope.described(final=True) if end else {}
+        pieces = [out[start : start + CHUNK] for start in range(0, len(out), CHUNK)]
+        if end and not pieces:
+            pieces = [b""]
+        for position, piece in enumerate(pieces):
+            last = end and position == len(pieces) - 1
+            scope.send(StreamedBody(Direction.RESPONSE, piece, last, metadata if last else {}))

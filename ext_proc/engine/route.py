@@ -1,0 +1,135 @@
+"""What a bundle became: routes with their pipelines, ready for exchanges.
+
+Rules:
+- Immutable: a new bundle is a new rulebook, and an exchange ends under the one it began with.
+- The first route that matches wins.
+
+Not here: how it is written or loaded (bundle/).
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ext_proc.codecs.codec import Codec
+from ext_proc.engine.pipeline import Pipeline
+from ext_proc.headers import Headers, media_type
+from ext_proc.identity import JWT_NAMESPACE
+from ext_proc.limits import DEFAULTS, Limits
+from ext_proc.messages import RequestHead
+
+
+@dataclass(frozen=True, slots=True)
+class RouteMatch:
+    """Which requests a route is for; every part that is given must fit.
+
+    Attributes:
+        path: a prefix that ends at a segment boundary: "/mcp" fits "/mcp" and "/mcp/x", not "/mcpx".
+        exact: the whole path.
+        hosts: authorities without the port, lower case; "*.example.com" fits any label before the dot.
+        headers: by lower-case name, the exact value.
+    """
+
+    path: str = ""
+    exact: str = ""
+    hosts: tuple[str, ...] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def accepts(self, head: RequestHead) -> bool:
+        if self.exact and head.path != self.exact:
+            return False
+        if self.path and self.path != "/":
+            prefix = self.path.rstrip("/")
+            if head.path != prefix and not head.path.startswith(prefix + "/"):
+                return False
+        if self.hosts:
+            host = _host(head.authority)
+            if not any(fnmatch.fnmatchcase(host, pattern) for pattern in self.hosts):
+                return False
+        return all(head.headers.get(name) == value for name, value in self.headers.items())
+
+
+@dataclass(frozen=True, slots=True)
+class OpaqueRule:
+    """Opaque traffic that a route lets through unread; every part that is given must fit.
+
+    Attributes:
+        method: the HTTP method, "" for any.
+        path: a glob over the path, "" for any.
+        content_type: a glob over the media type, "" for any; a body without one has the media type "".
+    """
+
+    method: str = ""
+    path: str = ""
+    content_type: str = ""
+
+    def accepts(self, head: RequestHead, headers: Headers) -> bool:
+        """Whether the side with these `headers` (the request's or the response's) may pass unread."""
+        return (
+            (not self.method or self.method == head.method)
+            and (not self.path or fnmatch.fnmatchcase(head.path, self.path))
+            and (not self.content_type or fnmatch.fnmatchcase(media_type(headers), self.content_type))
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One governed route.
+
+    Attributes:
+        protocol: the family's name, as the trail and `x-gatehouse-protocol` carry it.
+        codecs: tried in order.
+        allow_opaque: what may pass unread although policies enforce here.
+        read_answers: whether the outcome is read from every answer's body; without it, only where a policy asks for one.
+    """
+
+    name: str
+    match: RouteMatch
+    protocol: str
+    codecs: tuple[Codec, ...]
+    pipeline: Pipeline
+    allow_opaque: tuple[OpaqueRule, ...] = ()
+    read_answers: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class IdentitySource:
+    """Where Envoy puts the verified token's payload: a metadata namespace, and a key in it (None: its only entry)."""
+
+    namespace: str = JWT_NAMESPACE
+    payload_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rulebook:
+    """A bundle in force.
+
+    Attributes:
+        name, revision: the bundle's own.
+        deny_unmatched: whether a request that no route matches is refused (404), or passes untouched.
+        header_prefix: of the request headers for routing; a client's copies of them are always removed.
+        identity: tried in order; the first that finds a caller counts.
+    """
+
+    name: str
+    revision: str
+    routes: tuple[Route, ...] = ()
+    deny_unmatched: bool = False
+    limits: Limits = DEFAULTS
+    header_prefix: str = "x-gatehouse-"
+    identity: tuple[IdentitySource, ...] = (IdentitySource(),)
+
+    def route_for(self, head: RequestHead) -> Route | None:
+        """The first route that matches."""
+        for route in self.routes:
+            if route.match.accepts(head):
+                return route
+        return None
+
+
+def _host(authority: str) -> str:
+    """The host of an authority in lower case, without a port: "[::1]:80" gives "[::1]"."""
+    host, colon, port = authority.rpartition(":")
+    return (host if colon and port.isdigit() else authority).lower().rstrip(".")

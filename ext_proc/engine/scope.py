@@ -1,0 +1,157 @@
+"""What both directions of one exchange share: the rulebook it began with, its trail, and the way to ask and to answer.
+
+Rules:
+- The bundle that an exchange began with is the one it ends with.
+- `ask` is the only way to the policies; `send` the only way to Envoy.
+
+Not here: any event (exchange.py, request_side.py, response_side.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from typing import Any
+
+from ext_proc.codecs.codec import Codec
+from ext_proc.engine.checkpoint import Budget, Checkpoint, Decision
+from ext_proc.engine.route import Route, Rulebook
+from ext_proc.framing.header_value import encode_header_value
+from ext_proc.headers import HeaderMutation, Headers
+from ext_proc.identity import UNKNOWN, Identity
+from ext_proc.messages import Message, RequestHead
+from ext_proc.policy import Context, Deny, Exchanged, Mutation, Respond
+from ext_proc.replies import ImmediateReply, Metadata, Reply
+from ext_proc.trail import Entry, Outcome, Stage, Trail, Word
+
+NAMESPACE = "gatehouse"
+MAX_NAME = 256  # characters of a method's or target's name in the trail, headers and metadata
+
+# A checkpoint goes out, its decision comes in.
+Steps = Generator[Checkpoint, Decision, None]
+Asked = Generator[Checkpoint, Decision, Decision]
+
+
+class Scope:
+    """One exchange's shared state.
+
+    Attributes:
+        route, codec: what governs it; None until the request's headers came, and for an exchange that nothing governs.
+        requests: the messages of the request that went on to the upstream.
+        refused: the messages of a batch that did not, with their denials; their errors join the answer.
+        reserved: whether full duplex was chosen for the response with the request.
+        decided: whether the request was decided and went on.
+    """
+
+    def __init__(self, rulebook: Rulebook, trail: Trail) -> None:
+        self.rulebook = rulebook
+        self.trail = trail
+        self.route: Route | None = None
+        self.codec: Codec | None = None
+        self.requests: list[Message] = []
+        self.refused: list[tuple[Message, Deny]] = []
+        self.reserved = False
+        self.decided = False
+        self._replied = False
+        self.replies: list[Reply] = []
+        self.contexts: dict[int, Context[Any]] = {}
+        self.budget = Budget(rulebook.limits.decision)
+        self.facts: dict[str, str] = {}
+        self.metadata: dict[str, Any] = {}
+        head = RequestHead("", "", "", Headers())
+        self.exchanged = Exchanged(UNKNOWN, "", "", head, trail)
+
+    def has_replied(self) -> bool:
+        """Whether the client has its answer from us."""
+        return self._replied
+
+    def begin(self, route: Route, head: RequestHead, identity: Identity) -> None:
+        """The request's headers came and `route` governs it."""
+        self.route = route
+        self.exchanged.identity = identity
+        self.exchanged.route = self.trail.route = route.name
+        self.exchanged.protocol = self.trail.protocol = route.protocol
+        self.exchanged.request = head
+        self.trail.subject = identity.subject
+        self.facts["protocol"] = route.protocol
+        if identity.tenant:
+            self.facts["tenant"] = identity.tenant
+
+    def send(self, reply: Reply) -> None:
+        """Queues a reply."""
+        self.replies.append(reply)
+
+    def ask(self, stage: Stage, message: Message | None = None) -> Asked:
+        """Puts a checkpoint to the policies and takes what they decided; header and routing facts are kept here."""
+        decision = yield Checkpoint(stage, self.exchanged, self.contexts, self.budget, message)
+        self.facts.update(decision.mutation.facts)
+        self.metadata.update(decision.mutation.metadata)
+        return decision
+
+    def name_messages(self, messages: Sequence[Message]) -> None:
+        """Writes what is asked into the trail and the facts; a batch has no one tool to route by."""
+        methods = list(dict.fromkeys(message.method for message in messages if message.method))
+        targets = list(dict.fromkeys(message.target for message in messages if message.target))
+        self.trail.method = ",".join(methods)[:MAX_NAME]
+        self.trail.target = ",".join(targets)[:MAX_NAME]
+        if len(messages) > 1:
+            self.facts["method"] = "batch"
+        elif messages and messages[0].method:
+            self.facts["method"] = messages[0].method
+            if messages[0].target:
+                self.facts["tool"] = messages[0].target
+
+    def routing_headers(self) -> HeaderMutation:
+        """The facts as request headers, in values that any HTTP hop can carry."""
+        prefix = self.rulebook.header_prefix
+        return HeaderMutation(
+            set=tuple(
+                (prefix + name, encode_header_value(value[:MAX_NAME]).encode()) for name, value in self.facts.items()
+            )
+        )
+
+    def described(self, *, final: bool) -> Metadata:
+        """Dynamic metadata: what is known of the exchange; with the outcome once that is final."""
+        values: dict[str, Any] = {"trail": self.trail.id, "route": self.trail.route, **self.facts, **self.metadata}
+        if self.rulebook.revision:
+            values["revision"] = self.rulebook.revision
+        if final:
+            values["outcome"] = str(self.trail.outcome)
+            denied = self.trail.denied
+            if denied is not None:
+                values["policy"], values["reason"] = denied.policy, denied.reason
+        return {NAMESPACE: values}
+
+    def engine_denial(self, stage: Stage, reason: str) -> None:
+        """Records a denial of the engine's own."""
+        self.trail.record(Entry("gatehouse", stage, Word.DENY, reason, 0.0, enforced=True))
+
+    def answer(self, reply: ImmediateReply) -> None:
+        """Answers the client in place of the upstream; nothing after this is governed."""
+        self._replied = True
+        self.trail.outcome = Outcome.REFUSED
+        self.trail.status = reply.status
+        denied = self.trail.denied
+        details = "gatehouse" if denied is None else f"gatehouse_{denied.reason}"
+        self.send(
+            ImmediateReply(
+                reply.status,
+                reply.body,
+                reply.headers,
+                details=details.replace(" ", "_"),
+                metadata=self.described(final=True),
+            )
+        )
+
+    def deny(self, message: Message, denial: Deny | Respond) -> None:
+        """Answers one denied message, in the protocol's shape or as the policy says."""
+        if isinstance(denial, Respond):
+            lines = tuple((name.lower(), value.encode()) for name, value in denial.headers)
+            self.answer(ImmediateReply(denial.status, denial.body, lines))
+            return
+        assert self.codec is not None
+        self.answer(self.codec.denial([(message, denial)], self.exchanged.request, self.trail.id))
+
+
+def changed(mutation: Mutation, message: Message) -> Message | None:
+    """The message that a mutation puts in the place of `message`; None where it leaves it."""
+    return None if mutation.message is message else mutation.message

@@ -1,0 +1,44 @@
+"""Every limit, with its default; a bundle names them under `limits`.
+
+Rules:
+- A limit acts before memory is taken, never after.
+- Sizes are bytes, times are seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+KIB = 1024
+MIB = 1024 * KIB
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The limits of one bundle.
+
+    Attributes:
+        request_body: the largest request body; past it the caller gets 413 in the protocol's own shape.
+        response_body: the largest answer that is held whole to be decided; a stream is bounded per event instead.
+        event: the largest server-sent event.
+        envoy_buffer: what Envoy buffers for us (`per_connection_buffer_limit_bytes`, 1 MiB unless set); past it Envoy itself
+            answers 413 or 500.
+        hold_back: the most text held back in a stream.
+        decision: the time for all hooks of one message, where Envoy's `message_timeout` runs (200 ms unless set).
+        hold: the longest that a headers reply is held back for a body.
+        json_depth: the deepest nesting of arrays and objects.
+        batch: the most messages in one JSON-RPC batch.
+    """
+
+    request_body: int = 32 * MIB
+    response_body: int = 32 * MIB
+    event: int = 4 * MIB
+    envoy_buffer: int = 1 * MIB
+    hold_back: int = 64 * KIB
+    decision: float = 0.150
+    hold: float = 300.0
+    json_depth: int = 64
+    batch: int = 64
+
+
+DEFAULTS = Limits()

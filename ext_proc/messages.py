@@ -1,0 +1,395 @@
+"""Typed views of protocol units over their raw bytes: the second word of the ladder.
+
+Rules:
+- A message is immutable. A changed one is a new message; one that nobody changed leaves as the bytes that came (`raw`).
+- The class is what a policy subscribes to by annotating its hook, and a subclass is also its parents.
+- What cannot be read is a message too: `Opaque`. Nothing on a governed route is without a type.
+
+Not here: how bytes become messages, or which answer may hold what (codecs/).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import msgspec
+
+from ext_proc.headers import Headers
+from ext_proc.trail import Outcome
+
+
+def encode_json(value: Any) -> bytes:
+    """A JSON value in compact UTF-8; the way back for all that `framing.json_view.parse` gives."""
+    try:
+        return msgspec.json.encode(value)
+    except OverflowError:
+        # msgspec writes integers of 64 bits; a document may hold longer ones, and must not lose a digit of them here.
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class RequestHead:
+    """What the request's headers say."""
+
+    method: str
+    path: str  # without the query
+    authority: str
+    headers: Headers
+    end_of_stream: bool = False
+    query: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseHead:
+    """What the response's headers say."""
+
+    status: int
+    headers: Headers
+    end_of_stream: bool = False
+
+
+class Message:
+    """One protocol unit.
+
+    Attributes:
+        raw: its bytes as they came (for a server-sent event: the joined data).
+        method: the protocol's name for what is asked; "" where there is none.
+        target: the tool, prompt, resource or model it is aimed at; "" where there is none.
+    """
+
+    __slots__ = ("raw",)
+    kind: ClassVar[str] = "message"
+
+    def __init__(self, raw: bytes) -> None:
+        self.raw = raw
+
+    @property
+    def method(self) -> str:
+        return ""
+
+    @property
+    def target(self) -> str:
+        return ""
+
+    @property
+    def outcome(self) -> Outcome:
+        """What this unit says of how the exchange ended; OK unless it is an answer that says otherwise."""
+        return Outcome.OK
+
+    def as_variables(self) -> dict[str, Any]:
+        """The message as CEL sees it under `message`."""
+        return {"kind": self.kind, "method": self.method, "target": self.target}
+
+    def __repr__(self) -> str:
+        # No payload: a repr ends up in logs and tracebacks.
+        return f"<{type(self).__name__} {self.method} {self.target} {len(self.raw)} bytes>"
+
+
+class Opaque(Message):
+    """Bytes on a governed route that are no message of its protocol.
+
+    Attributes:
+        reason: why, as a short slug for the trail, e.g. "json-duplicate-key" or "not-mcp".
+        detail: the same for the caller, without a byte of the payload.
+        malformed: it claims to be of the protocol and is not; never let through by `allow_opaque`, for two readers may
+            read it in two ways.
+        too_large: past a limit (413).
+        id: the id of the request that it was meant to be, where one can be read: its denial carries it.
+    """
+
+    __slots__ = ("detail", "id", "malformed", "reason", "too_large")
+    kind = "opaque"
+
+    def __init__(
+        self,
+        reason: str,
+        detail: str,
+        *,
+        raw: bytes = b"",
+        malformed: bool = False,
+        too_large: bool = False,
+        id: str | int | None = None,
+    ) -> None:
+        super().__init__(raw)
+        self.id = id
+        self.reason = reason
+        self.detail = detail
+        self.malformed = malformed
+        self.too_large = too_large
+
+    @property
+    def outcome(self) -> Outcome:
+        return Outcome.INVALID
+
+
+class JsonRpcMessage(Message):
+    """A JSON-RPC 2.0 object.
+
+    Attributes:
+        value: the decoded object; not to be changed.
+    """
+
+    __slots__ = ("value",)
+    kind = "jsonrpc"
+
+    def __init__(self, value: Mapping[str, Any], raw: bytes | None = None) -> None:
+        super().__init__(encode_json(value) if raw is None else raw)
+        self.value = value
+
+
+class McpMessage(JsonRpcMessage):
+    """A message of the Model Context Protocol, in either direction."""
+
+    __slots__ = ()
+    kind = "mcp"
+
+
+class McpCall(McpMessage):
+    """Anything with a method: a request or a notification."""
+
+    __slots__ = ()
+
+    @property
+    def method(self) -> str:
+        return str(self.value["method"])
+
+    @property
+    def params(self) -> Mapping[str, Any]:
+        """`params`; {} where absent or null."""
+        params = self.value.get("params")
+        return params if isinstance(params, Mapping) else {}
+
+    @property
+    def arguments(self) -> Mapping[str, Any]:
+        """The arguments that `args` holds in CEL; {} for all but a tool call or a prompt."""
+        return {}
+
+
+class McpNotification(McpCall):
+    """A call that wants no answer."""
+
+    __slots__ = ()
+    kind = "notification"
+
+
+class McpRequest(McpCall):
+    """A call that wants an answer."""
+
+    __slots__ = ()
+    kind = "request"
+
+    @property
+    def id(self) -> str | int:
+        """The request's id: text or an integer."""
+        return self.value["id"]  # type: ignore[no-any-return]  # the codec admits nothing else
+
+
+class _Named(McpRequest):
+    """A request aimed at a name, with arguments."""
+
+    __slots__ = ()
+
+    @property
+    def name(self) -> str:
+        return str(self.params["name"])
+
+    @property
+    def target(self) -> str:
+        return self.name
+
+    @property
+    def arguments(self) -> Mapping[str, Any]:
+        arguments = self.params.get("arguments")
+        return arguments if isinstance(arguments, Mapping) else {}
+
+    def with_params(self, params: Mapping[str, Any]) -> _Named:
+        """The same request with other params."""
+        return type(self)({**self.value, "params": params})
+
+
+class ToolCall(_Named):
+    """`tools/call`: a tool's name and its arguments (absent means {})."""
+
+    __slots__ = ()
+    kind = "tool_call"
+
+
+class PromptGet(_Named):
+    """`prompts/get`."""
+
+    __slots__ = ()
+    kind = "prompt_get"
+
+
+class ResourceRead(McpRequest):
+    """`resources/read`, and the subscriptions to one resource."""
+
+    __slots__ = ()
+    kind = "resource_read"
+
+    @property
+    def target(self) -> str:
+        return str(self.params["uri"])
+
+
+class ServerRequest(McpRequest):
+    """What a server asks of the client (sampling, elicitation, roots); legacy revisions only.
+
+    A denied one is dropped: an error in its place would have to go to the server, not to the client.
+    """
+
+    __slots__ = ()
+    kind = "server_request"
+
+
+class McpAnswer(McpMessage):
+    """A result or an error.
+
+    Attributes:
+        request: what it answers; None on a stream that answers requests of other exchanges, and for a client's answer.
+    """
+
+    __slots__ = ("request",)
+
+    def __init__(self, value: Mapping[str, Any], raw: bytes | None = None, request: McpRequest | None = None) -> None:
+        super().__init__(value, raw)
+        self.request = request
+
+    @property
+    def id(self) -> str | int | None:
+        return self.value.get("id")
+
+    @property
+    def method(self) -> str:
+        return "" if self.request is None else self.request.method
+
+    @property
+    def target(self) -> str:
+        return "" if self.request is None else self.request.target
+
+
+class McpError(McpAnswer):
+    """A JSON-RPC error."""
+
+    __slots__ = ()
+    kind = "error"
+
+    @property
+    def code(self) -> int:
+        return int(self.value["error"]["code"])
+
+    @property
+    def outcome(self) -> Outcome:
+        return Outcome.PROTOCOL_ERROR
+
+
+class McpResult(McpAnswer):
+    """A JSON-RPC result."""
+
+    __slots__ = ()
+    kind = "result"
+
+    @property
+    def result(self) -> Mapping[str, Any]:
+        return self.value["result"]  # type: ignore[no-any-return]  # the codec admits objects only
+
+    def with_result(self, result: Mapping[str, Any]) -> McpResult:
+        """The same answer with another result."""
+        return type(self)({**self.value, "result": result}, request=self.request)
+
+
+class ToolResult(McpResult):
+    """The result of a tool call."""
+
+    __slots__ = ()
+    kind = "tool_result"
+
+    @property
+    def is_error(self) -> bool:
+        return self.result.get("isError") is True
+
+    @property
+    def outcome(self) -> Outcome:
+        if self.is_error:
+            return Outcome.TOOL_ERROR
+        interim = self.result.get("resultType", "complete") != "complete" or "task" in self.result
+        if not interim and not self.result.get("content") and not self.result.get("structuredContent"):
+            return Outcome.EMPTY
+        return Outcome.OK
+
+
+class ToolList(McpResult):
+    """One page of `tools/list`."""
+
+    __slots__ = ()
+    kind = "tool_list"
+
+    @property
+    def tools(self) -> Sequence[Mapping[str, Any]]:
+        """The tools' definitions, as the server gave them."""
+        return self.result["tools"]  # type: ignore[no-any-return]  # the codec admits lists of objects only
+
+    def keep(self, wanted: Callable[[Mapping[str, Any]], bool]) -> ToolList:
+        """This page with only the tools that `wanted` says yes to; itself where that is all of them.
+
+        What differs by caller must not be shared by a cache, so `cacheScope` becomes "private" where the result can
+        carry it (revision 2026-07-28), even if nothing was hidden from this caller.
+        """
+        kept = [tool for tool in self.tools if wanted(tool)]
+        result = dict(self.result)
+        if "cacheScope" in result or "ttlMs" in result:
+            result["cacheScope"] = "private"
+        result["tools"] = kept
+        if len(kept) == len(self.tools) and result == self.result:
+            return self
+        return ToolList({**self.value, "result": result}, request=self.request)
+
+
+class ClientResult(McpResult):
+    """A client's result for a server's request (what it sampled, what its user filled in)."""
+
+    __slots__ = ()
+    kind = "client_result"
+
+
+class ClientError(McpError):
+    """A client's error for a server's request; it says nothing of how the exchange ended."""
+
+    __slots__ = ()
+    kind = "client_error"
+
+    @property
+    def outcome(self) -> Outcome:
+        return Outcome.OK
+
+
+class McpTransport(Message):
+    """An HTTP request of MCP's transport that carries no JSON-RPC."""
+
+    __slots__ = ()
+    kind = "transport"
+
+
+class StreamOpen(McpTransport):
+    """GET: a stream for the server's own messages, or the rest of a broken one (`Last-Event-ID`)."""
+
+    __slots__ = ()
+    kind = "stream_open"
+
+    @property
+    def method(self) -> str:
+        return "GET"
+
+
+class SessionEnd(McpTransport):
+    """DELETE: the session is over."""
+
+    __slots__ = ()
+    kind = "session_end"
+
+    @property
+    def method(self) -> str:
+        return "DELETE"

@@ -1,0 +1,258 @@
+"""All that a plug-in author imports: Policy, verdicts, Context.
+
+Rules:
+- A policy is one class with `Parameters` (a pydantic model) and `State` (lives for one exchange).
+- The annotation of a hook's message is its subscription: `def on_response(self, message: ToolList, ctx)` sees tool lists only.
+- A hook annotated `-> None` only observes; one annotated `-> Verdict` may hold the message back until it has decided.
+- `def` hooks compute, `async def` hooks do I/O. A `def` hook must not block: its time is measured, too late counts as an error.
+- A policy may be shared by many exchanges at once: what belongs to one exchange lives in `ctx.state`.
+
+Not here: how verdicts are folded (engine/pipeline.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar, get_args, get_origin
+
+from pydantic import BaseModel
+
+from ext_proc.expressions import Condition, Expression, ExpressionError
+from ext_proc.headers import HeaderMutation
+from ext_proc.identity import Identity
+from ext_proc.messages import Message, RequestHead, ResponseHead
+from ext_proc.secret import Secret
+from ext_proc.trail import Outcome, Trail
+
+__all__ = [
+    "Condition",
+    "Context",
+    "Deny",
+    "Exchanged",
+    "Expression",
+    "ExpressionError",
+    "HeaderMutation",
+    "Mutation",
+    "NoParameters",
+    "Policy",
+    "Respond",
+    "Secret",
+    "Verdict",
+]
+
+Parameters = TypeVar("Parameters", bound=BaseModel)
+State = TypeVar("State")
+
+
+@dataclass(frozen=True, slots=True)
+class Mutation:
+    """A change. `Mutation()` changes nothing and is the identity of `then`.
+
+    Attributes:
+        headers: of the HTTP request or response that the message is in; only where they can still be changed.
+        message: replaces the message.
+        drop: takes the message out (an element of a batch, an event of a stream).
+        metadata: dynamic metadata for Envoy, under the namespace `gatehouse`.
+        facts: for routing: each leaves as the request header `x-gatehouse-<name>` and as dynamic metadata.
+    """
+
+    headers: HeaderMutation = field(default_factory=HeaderMutation)
+    message: Message | None = None
+    drop: bool = False
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+    def then(self, later: Mutation) -> Mutation:
+        """This change followed by `later`; associative."""
+        return Mutation(
+            headers=self.headers.then(later.headers),
+            message=later.message if later.message is not None else self.message,
+            drop=self.drop or later.drop,
+            metadata={**self.metadata, **later.metadata},
+            facts={**self.facts, **later.facts},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Deny:
+    """No. The caller gets it in the protocol's own error shape, with the trail's id.
+
+    Attributes:
+        reason: a short slug for the trail and metrics, e.g. "tool-not-allowed"; one of few, for it labels a metric.
+        message: what the caller may read; nothing of the payload, nothing of the rules.
+        status: the HTTP status; None leaves it to the protocol.
+        code: the protocol's error code; None leaves it to the codec.
+        data: added to the protocol's error data.
+        headers: added to the HTTP response, e.g. `www-authenticate`.
+        as_result: MCP only: answer with a result with `isError: true`, from which a model can correct itself.
+    """
+
+    reason: str
+    message: str
+    status: int | None = None
+    code: int | None = None
+    data: Mapping[str, Any] | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    as_result: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Respond:
+    """An HTTP answer of the policy's own, in place of the upstream's."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+    reason: str = "responded"
+
+
+Verdict = None | Mutation | Deny | Respond
+
+
+@dataclass(slots=True)
+class Exchanged:
+    """What all contexts of one exchange share; written by the engine alone.
+
+    Attributes:
+        now: the transport's monotonic time in seconds, as of the last event.
+        outcome: how the exchange ended; meaningful in `on_complete`.
+    """
+
+    identity: Identity
+    route: str
+    protocol: str
+    request: RequestHead
+    trail: Trail
+    now: float = 0.0
+    response: ResponseHead | None = None
+    outcome: Outcome = Outcome.OK
+    variables: dict[str, Any] = field(default_factory=dict)
+
+
+class Context(Generic[State]):
+    """One policy's view of one exchange.
+
+    Attributes:
+        state: what `Policy.new_state` gave at the exchange's first hook; the policy's own until the exchange is over.
+        deadline: the monotonic time in seconds by which the hook must have answered.
+    """
+
+    __slots__ = ("_exchanged", "_reason", "deadline", "state")
+
+    def __init__(self, exchanged: Exchanged, state: State) -> None:
+        self._exchanged = exchanged
+        self._reason = ""
+        self.state = state
+        self.deadline = float("inf")
+
+    @property
+    def identity(self) -> Identity:
+        return self._exchanged.identity
+
+    @property
+    def route(self) -> str:
+        """The route's name in the bundle."""
+        return self._exchanged.route
+
+    @property
+    def request(self) -> RequestHead:
+        return self._exchanged.request
+
+    @property
+    def response(self) -> ResponseHead | None:
+        """The response's head, once it came."""
+        return self._exchanged.response
+
+    @property
+    def now(self) -> float:
+        """Monotonic seconds, as of the last event: the only clock that a recorded exchange can repeat."""
+        return self._exchanged.now
+
+    @property
+    def trail_id(self) -> str:
+        return self._exchanged.trail.id
+
+    @property
+    def outcome(self) -> Outcome:
+        """How the exchange ended; meaningful in `on_complete`."""
+        return self._exchanged.outcome
+
+    def variables(self, message: Message | None = None) -> Mapping[str, Any]:
+        """The CEL activation: `identity`, `request`, `route`, and for a message `message` and `args`.
+
+        The part that belongs to the exchange is built once and shared by all policies.
+        """
+        shared = self._exchanged.variables
+        if not shared:
+            head = self._exchanged.request
+            shared.update(
+                identity=self._exchanged.identity.as_variables(),
+                route=self._exchanged.route,
+                request={
+                    "method": head.method,
+                    "path": head.path,
+                    "host": head.authority,
+                    "headers": {name: _printable(value) for name, value in reversed(head.headers.lines)},
+                },
+            )
+        if message is None:
+            return shared
+        return {**shared, "message": message.as_variables(), "args": getattr(message, "arguments", {})}
+
+    def because(self, reason: str) -> None:
+        """Says why, for the trail, where the verdict is no denial: e.g. which rule allowed it. Never payload."""
+        self._reason = reason
+
+    def take_reason(self) -> str:
+        """The reason given since the last hook, for the engine."""
+        reason, self._reason = self._reason, ""
+        return reason
+
+
+def _printable(value: bytes) -> str:
+    return value.decode("utf-8", "replace")
+
+
+class NoParameters(BaseModel, extra="forbid"):
+    """For a policy that has nothing to set."""
+
+
+class Policy(Generic[Parameters, State]):
+    """A plug-in: subclass it, define the hooks you need, register it under the entry point group `gatehouse.policies`.
+
+    Hooks, each `def` or `async def`, all optional:
+        on_request_headers(self, ctx) -> Verdict
+        on_request(self, message: <class>, ctx) -> Verdict
+        on_response_headers(self, ctx) -> Verdict
+        on_response(self, message: <class>, ctx) -> Verdict
+        on_complete(self, ctx) -> None
+
+    Args:
+        name: the policy's name in the bundle.
+        parameters: the validated parameters.
+    """
+
+    def __init__(self, name: str, parameters: Parameters) -> None:
+        self.name = name
+        self.parameters = parameters
+
+    def new_state(self) -> State:
+        """A fresh state for one exchange; None unless overridden."""
+        return None  # type: ignore[return-value]  # State is None for a policy that does not override this
+
+    @classmethod
+    def parameters_model(cls) -> type[BaseModel]:
+        """The pydantic model of the policy's parameters, from its `Policy[Parameters, State]` base.
+
+        Raises:
+            TypeError: the class does not name its model.
+        """
+        for klass in cls.__mro__:
+            for base in getattr(klass, "__orig_bases__", ()):
+                origin = get_origin(base)
+                if isinstance(origin, type) and issubclass(origin, Policy):
+                    model = get_args(base)[0]
+                    if isinstance(model, type) and issubclass(model, BaseModel):
+                        return model
+        raise TypeError(f"{cls.__qualname__} must derive from Policy[Parameters, State] with a pydantic model")

@@ -1,0 +1,98 @@
+"""The bundle in force, and how a new one takes its place.
+
+Rules:
+- A bundle that does not load never replaces one that did.
+- The swap is one assignment: an exchange takes the rulebook at its start and ends under it.
+- Loading runs in a thread, one at a time; a request that comes meanwhile is served by one more load after it.
+
+Not here: what a bundle may say (bundle/), signals (run.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Callable
+from pathlib import Path
+
+from ext_proc.engine.route import Rulebook
+from ext_proc.errors import BundleError
+from ext_proc.server.aio import message_length
+from ext_proc.telemetry.log import Log, fault
+from ext_proc.telemetry.metrics import Metrics
+
+Load = Callable[[Path], Rulebook]
+
+
+class Bundles:
+    """Holds the rulebook in force.
+
+    Args:
+        load: reads a bundle; raises BundleError.
+        max_message: the gRPC message length that the server was started with, in bytes.
+    """
+
+    def __init__(
+        self, path: Path, rulebook: Rulebook, *, load: Load, metrics: Metrics, log: Log, max_message: int
+    ) -> None:
+        self.current = rulebook
+        self._path = path
+        self._load = load
+        self._metrics = metrics
+        self._log = log
+        self._max_message = max_message
+        self._wanted = False
+        self._loading: asyncio.Task[None] | None = None
+        metrics.in_force(rulebook.name, rulebook.revision)
+
+    def request(self) -> None:
+        """Asks for a reload, without waiting for it."""
+        self._wanted = True
+        if self._loading is None:
+            self._loading = asyncio.get_running_loop().create_task(self._reload_while_wanted())
+
+    async def settled(self) -> None:
+        """Returns when no reload is under way."""
+        if self._loading is not None:
+            await asyncio.shield(self._loading)
+
+    async def _reload_while_wanted(self) -> None:
+        try:
+            while self._wanted:
+                self._wanted = False
+                await self._reload()
+        finally:
+            self._loading = None
+
+    async def _reload(self) -> None:
+        try:
+            rulebook = await asyncio.to_thread(self._load, self._path)
+        except BundleError as error:
+            problems = [str(problem) for problem in error.problems]
+            self._kept(problems=problems)
+            return
+        except Exception as error:
+            self._kept(**fault(error))
+            return
+        before, self.current = self.current, rulebook
+        self._metrics.reloaded(ok=True)
+        self._metrics.in_force(rulebook.name, rulebook.revision)
+        self._log.info(
+            "bundle reloaded", name=rulebook.name, revision=rulebook.revision, previous_revision=before.revision
+        )
+        if message_length(rulebook.limits) > self._max_message:
+            self._log.warning(
+                "the new limits need longer gRPC messages: restart to let them through", limit=self._max_message
+            )
+        settle_heap()
+
+    def _kept(self, **facts: object) -> None:
+        self._metrics.reloaded(ok=False)
+        self._log.error("bundle not reloaded; the one in force stays", revision=self.current.revision, **facts)
+
+
+def settle_heap() -> None:
+    """Takes all that lives now out of the garbage collector's sight, so that its passes stay short while serving."""
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()

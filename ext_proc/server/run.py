@@ -1,0 +1,172 @@
+"""`gatehouse serve`: starts the process, keeps it, drains it.
+
+Rules:
+- A bundle or an address that cannot be used ends the start with sentences and exit code 1.
+- SIGHUP reloads. SIGTERM or SIGINT drains: not ready first, then no new exchanges, then what runs may finish; exit code 0. A
+  second one ends the drain at once.
+
+Not here: what a bundle may say (bundle/), gRPC (aio.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+import time
+from collections.abc import Callable
+
+from ext_proc.bundle.load import load
+from ext_proc.engine.exchange import Exchange
+from ext_proc.engine.route import Rulebook
+from ext_proc.errors import BundleError
+from ext_proc.server.address import AddressError, parse_address, parse_tcp_address
+from ext_proc.server.admin import Admin
+from ext_proc.server.aio import AioServer
+from ext_proc.server.http import HttpServer
+from ext_proc.server.reload import Bundles, settle_heap
+from ext_proc.server.settings import Settings
+from ext_proc.server.trail_id import new_trail_id
+from ext_proc.telemetry.history import History
+from ext_proc.telemetry.log import LEVELS, Log, StandardLibraryHandler, decision_log, json_log
+from ext_proc.telemetry.metrics import Metrics
+from ext_proc.telemetry.recorder import Recorder, View
+
+_SPANS_CLOSE = 5.0  # seconds that a collector gets for the last spans
+
+
+def serve(settings: Settings) -> int:
+    """Serves until SIGTERM or SIGINT.
+
+    Returns:
+        The exit code: 0 after a drain, 1 where it could not start.
+    """
+    if settings.log_level not in LEVELS:
+        print(f"unknown log level {settings.log_level!r}; there are {', '.join(LEVELS)}", file=sys.stderr)
+        return 1
+    log = json_log(sys.stderr.buffer, settings.log_level)
+    logging.basicConfig(handlers=[StandardLibraryHandler(log)], level=logging.WARNING, force=True)
+    try:
+        rulebook = load(settings.bundle)
+    except BundleError as error:
+        for problem in error.problems:
+            print(problem, file=sys.stderr)
+        return 1
+    settle_heap()
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        try:
+            runner.run(_Process(settings, rulebook, log).run())
+        except AddressError as error:
+            print(error, file=sys.stderr)
+            return 1
+    return 0
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop  # has no wheels for every platform
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+class _Process:
+    """Everything wired, for one run."""
+
+    def __init__(self, settings: Settings, rulebook: Rulebook, log: Log) -> None:
+        self._settings = settings
+        self._log = log
+        self._draining = False
+        self._stop = asyncio.Event()
+        self._hurry = asyncio.Event()
+        metrics = Metrics(settings.region)
+        history = History()
+        views: dict[str, View] = {
+            "decision log": decision_log(json_log(sys.stdout.buffer), settings.region),
+            "history": history.record,
+            "metrics": metrics.record,
+        }
+        self._close_spans: Callable[[], None] | None = None
+        if settings.otlp_endpoint:
+            from ext_proc.telemetry.spans import Spans, otlp_processor  # a tenth of a second, for those who want it
+
+            spans = Spans(otlp_processor(settings.otlp_endpoint), settings.region)
+            views["spans"] = spans.record
+            self._close_spans = spans.close
+        self._server = AioServer(self._open_exchange, Recorder(views, log).record, log, limits=rulebook.limits)
+        metrics.track_active(lambda: self._server.active)
+        self._bundles = Bundles(
+            settings.bundle, rulebook, load=load, metrics=metrics, log=log, max_message=self._server.max_message
+        )
+        admin = Admin(
+            rulebook=lambda: self._bundles.current,
+            ready=lambda: not self._draining,
+            metrics=metrics,
+            history=history,
+            region=settings.region,
+        )
+        self._http = HttpServer(admin.handle, log)
+
+    async def run(self) -> None:
+        """Returns when the drain is over.
+
+        Raises:
+            AddressError: an address cannot be read or had.
+        """
+        settings = self._settings
+        address = parse_address(settings.listen)
+        admin = parse_tcp_address(settings.admin) if settings.admin else None
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, self._bundles.request)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._terminate)
+        try:
+            if admin is not None:
+                admin = await self._http.start(admin)
+            address = await self._server.start(address)
+            rulebook = self._bundles.current
+            self._log.info(
+                "serving",
+                listen=str(address),
+                admin=str(admin or ""),
+                bundle=rulebook.name,
+                revision=rulebook.revision,
+                region=settings.region,
+            )
+            await self._stop.wait()
+            await self._drain()
+        finally:
+            await self._http.stop()
+
+    def _open_exchange(self) -> Exchange:
+        return Exchange(self._bundles.current, new_trail_id())
+
+    def _terminate(self) -> None:
+        if self._stop.is_set():
+            self._hurry.set()
+        self._stop.set()
+
+    async def _drain(self) -> None:
+        """Not ready; a moment for those who look at health; no new exchanges; what runs may finish."""
+        began = time.monotonic()
+        seconds = self._settings.drain_seconds
+        self._draining = True
+        self._server.health.set(False)
+        self._log.info("draining", seconds=seconds, active=self._server.active)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._hurry.wait(), seconds / 10)
+        left = 0.0 if self._hurry.is_set() else seconds - (time.monotonic() - began)
+        stopping = asyncio.ensure_future(self._server.stop(left))
+        hurrying = asyncio.ensure_future(self._hurry.wait())
+        await asyncio.wait((stopping, hurrying), return_when=asyncio.FIRST_COMPLETED)
+        if not stopping.done():
+            await self._server.stop(0.0)
+        hurrying.cancel()
+        finished = await stopping
+        await self._bundles.settled()
+        if self._close_spans is not None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.to_thread(self._close_spans), _SPANS_CLOSE)
+        self._log.info("drained", finished=finished)

@@ -1,0 +1,299 @@
+"""The fold: order, shadow, faults, budgets, and what the trail says of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from ext_proc.engine.checkpoint import Budget, Checkpoint, Decision
+from ext_proc.engine.pipeline import Binding, Pipeline
+from ext_proc.expressions import Expression
+from ext_proc.headers import HeaderMutation, Headers
+from ext_proc.identity import UNKNOWN
+from ext_proc.messages import McpNotification, Message, RequestHead, ToolCall, ToolList
+from ext_proc.policy import Context, Deny, Exchanged, Mutation, NoParameters, Policy, Respond, Verdict
+from ext_proc.testing import call
+from ext_proc.trail import Stage, Trail, Word
+
+
+class Clock:
+    """Seconds that pass only when told to."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Scripted(Policy[NoParameters, list[str]]):
+    """Answers every call with what it was given."""
+
+    def __init__(self, name: str, answer: Callable[[Message, Context[list[str]]], Any] = lambda m, c: None) -> None:
+        super().__init__(name, NoParameters())
+        self.answer = answer
+        self.calls: list[str] = []
+
+    def new_state(self) -> list[str]:
+        return []
+
+    def on_request(self, message: ToolCall, ctx: Context[list[str]]) -> Verdict:
+        self.calls.append(message.name)
+        return self.answer(message, ctx)  # type: ignore[no-any-return]  # nonsense is one of the cases
+
+    def on_response(self, message: ToolList, ctx: Context[list[str]]) -> Verdict:
+        self.calls.append("list")
+        return None
+
+    def on_complete(self, ctx: Context[list[str]]) -> None:
+        self.calls.append("complete")
+
+
+class Waiting(Policy[NoParameters, None]):
+    """Decides after I/O."""
+
+    def __init__(self, awaitable: Callable[[], Awaitable[Verdict]]) -> None:
+        super().__init__("waiting", NoParameters())
+        self.awaitable = awaitable
+
+    async def on_request(self, message: ToolCall, ctx: Context[None]) -> Verdict:
+        return await self.awaitable()
+
+
+MESSAGE = ToolCall(call("search"))
+
+
+class Play:
+    """One exchange's worth of checkpoints for a pipeline."""
+
+    def __init__(self, *bindings: Binding, clock: Clock | None = None) -> None:
+        self.clock = clock or Clock()
+        self.pipeline = Pipeline(bindings, self.clock)
+        self.trail = Trail("t")
+        self.budget = Budget(0.150)
+        head = RequestHead("POST", "/mcp", "x", Headers())
+        self.exchanged = Exchanged(UNKNOWN, "tools", "mcp", head, self.trail)
+        self.contexts: dict[int, Context[Any]] = {}
+
+    def decide(self, message: Message | None = MESSAGE, stage: Stage = Stage.REQUEST) -> Decision:
+        steps = self.pipeline.decide(Checkpoint(stage, self.exchanged, self.contexts, self.budget, message))
+        try:
+            pending = next(steps)
+            while True:
+                try:
+                    value = asyncio.run(_within(pending.awaitable, pending.timeout))
+                except Exception as error:
+                    pending = steps.throw(error)
+                else:
+                    pending = steps.send(value)
+        except StopIteration as stop:
+            decision: Decision = stop.value
+            return decision
+
+    def words(self) -> list[tuple[str, str, str, bool]]:
+        return [(e.policy, str(e.verdict), e.reason, e.enforced) for e in self.trail.entries]
+
+
+async def _within(awaitable: Awaitable[Any], timeout: float) -> Any:
+    async with asyncio.timeout(timeout):
+        return await awaitable
+
+
+DENY = Deny("no", "no")
+
+
+def test_requests_run_in_list_order_and_responses_in_reverse() -> None:
+    order: list[str] = []
+    first = Scripted("first", lambda m, c: order.append("first"))
+    second = Scripted("second", lambda m, c: order.append("second"))
+    play = Play(Binding(first), Binding(second))
+    play.decide()
+    assert order == ["first", "second"]
+    play.decide(ToolList({"id": 1, "result": {"tools": []}}), Stage.RESPONSE)
+    assert [entry.policy for entry in play.trail.entries] == ["first", "second", "second", "first"]
+
+
+def test_the_first_denial_stops_the_rest() -> None:
+    later = Scripted("later")
+    play = Play(Binding(Scripted("first", lambda m, c: DENY)), Binding(later))
+    assert play.decide().denial is DENY
+    assert later.calls == []
+
+
+def test_a_response_of_a_policys_own_stops_the_rest_too() -> None:
+    respond = Respond(418)
+    play = Play(Binding(Scripted("first", lambda m, c: respond)), Binding(Scripted("later", lambda m, c: DENY)))
+    assert play.decide().denial is respond
+    assert play.words() == [("first", "respond", "responded", True)]
+
+
+def test_each_policy_sees_the_message_as_changed_so_far() -> None:
+    renamed = ToolCall(call("other"))
+    seer = Scripted("seer")
+    decision = Play(Binding(Scripted("renamer", lambda m, c: Mutation(message=renamed))), Binding(seer)).decide()
+    assert seer.calls == ["other"]
+    assert decision.mutation.message is renamed
+
+
+def test_header_changes_of_all_policies_are_folded_in_order() -> None:
+    def set_header(value: bytes) -> Callable[[Message, Context[Any]], Verdict]:
+        return lambda m, c: Mutation(headers=HeaderMutation(set=(("x-a", value),)))
+
+    decision = Play(Binding(Scripted("a", set_header(b"1"))), Binding(Scripted("b", set_header(b"2")))).decide()
+    assert decision.mutation.headers.set == (("x-a", b"2"),)
+
+
+def test_a_shadow_policy_is_recorded_and_changes_nothing() -> None:
+    seer = Scripted("seer")
+    shadow = Binding(Scripted("shadow", lambda m, c: Mutation(message=ToolCall(call("other")))), enforce=False)
+    denier = Binding(Scripted("denier", lambda m, c: DENY), enforce=False)
+    play = Play(shadow, denier, Binding(seer))
+    decision = play.decide()
+    assert decision.denial is None
+    assert decision.mutation == Mutation()
+    assert seer.calls == ["search"]
+    assert play.words() == [
+        ("shadow", "change", "", False),
+        ("denier", "deny", "no", False),
+        ("seer", "allow", "", True),
+    ]
+
+
+def test_a_message_of_another_class_is_not_shown() -> None:
+    policy = Scripted("p", lambda m, c: DENY)
+    play = Play(Binding(policy))
+    assert play.decide(McpNotification({"method": "notifications/progress"})).denial is None
+    assert policy.calls == []
+
+
+def test_the_condition_decides_whether_a_policy_has_a_say() -> None:
+    policy = Scripted("p", lambda m, c: DENY)
+    play = Play(Binding(policy, when=Expression("message.target == 'elsewhere'")))
+    assert play.decide().denial is None
+    assert play.words() == []
+    assert Play(Binding(policy, when=Expression("message.target == 'search'"))).decide().denial is DENY
+
+
+def _raises(message: Message, ctx: Context[Any]) -> Verdict:
+    raise ValueError("secret payload")
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [(_raises, "raised ValueError"), (lambda m, c: "yes", "returned str"), (lambda m, c: True, "returned bool")],
+)
+def test_a_policy_that_raises_or_returns_nonsense_is_denied_or_passed_over_as_on_error_says(
+    answer: Callable[[Message, Context[Any]], Any], reason: str
+) -> None:
+    strict = Play(Binding(Scripted("p", answer)))
+    denial = strict.decide().denial
+    assert isinstance(denial, Deny)
+    assert denial.reason == "policy-failed"
+    assert strict.words() == [("p", "error", reason, True)]
+    lenient = Play(Binding(Scripted("p", answer), deny_on_error=False))
+    assert lenient.decide().denial is None
+    assert lenient.words() == [("p", "error", reason, False)]
+
+
+def test_a_condition_that_cannot_be_evaluated_counts_as_an_error() -> None:
+    play = Play(Binding(Scripted("p"), when=Expression("args.missing == 1")))
+    assert isinstance(play.decide().denial, Deny)
+    assert play.trail.entries[0].verdict is Word.ERROR
+
+
+def test_a_state_that_cannot_be_made_counts_as_an_error() -> None:
+    class Broken(Scripted):
+        def new_state(self) -> list[str]:
+            raise OSError
+
+    assert isinstance(Play(Binding(Broken("p"))).decide().denial, Deny)
+
+
+def test_a_def_hook_that_blocks_past_the_budget_counts_as_an_error() -> None:
+    clock = Clock()
+
+    def block(message: Message, ctx: Context[Any]) -> Verdict:
+        clock.now += 1.0
+        return None
+
+    play = Play(Binding(Scripted("slow", block)), clock=clock)
+    assert isinstance(play.decide().denial, Deny)
+    assert play.words() == [("slow", "error", "timeout", True)]
+
+
+def test_the_budget_is_shared_by_all_messages_of_one_event() -> None:
+    clock = Clock()
+
+    def work(message: Message, ctx: Context[Any]) -> Verdict:
+        clock.now += 0.1
+        return None
+
+    play = Play(Binding(Scripted("busy", work)), clock=clock)
+    assert play.decide().denial is None
+    assert isinstance(play.decide().denial, Deny)
+
+
+def test_an_async_hook_is_awaited() -> None:
+    async def deny() -> Verdict:
+        return DENY
+
+    assert Play(Binding(Waiting(deny))).decide().denial is DENY
+
+
+def test_an_async_hook_that_is_too_late_counts_as_an_error() -> None:
+    async def never() -> Verdict:
+        await asyncio.Event().wait()
+        return None
+
+    play = Play(Binding(Waiting(never), timeout=0.001))
+    assert isinstance(play.decide().denial, Deny)
+    assert play.words() == [("waiting", "error", "timeout", True)]
+
+
+def test_an_async_hook_of_a_shadow_policy_delays_nothing() -> None:
+    async def fail() -> Verdict:
+        raise AssertionError("awaited")
+
+    play = Play(Binding(Waiting(fail), enforce=False))
+    assert play.decide().denial is None
+    assert play.words() == [("waiting", "skip", "shadow-async", False)]
+
+
+def test_on_complete_runs_for_every_policy_that_was_started_and_no_other() -> None:
+    started, stopped_before = Scripted("started", lambda m, c: DENY), Scripted("never")
+    play = Play(Binding(started), Binding(stopped_before))
+    play.decide()
+    play.decide(None, Stage.COMPLETE)
+    assert started.calls == ["search", "complete"]
+    assert stopped_before.calls == []
+
+
+def test_the_state_is_one_policys_own_for_the_whole_exchange() -> None:
+    def remember(message: Message, ctx: Context[list[str]]) -> Verdict:
+        ctx.state.append("seen")
+        return Deny("seen-before", "no") if len(ctx.state) > 1 else None
+
+    play = Play(Binding(Scripted("a", remember)), Binding(Scripted("b", remember)))
+    assert play.decide().denial is None
+    assert isinstance(play.decide().denial, Deny)
+    assert Play(Binding(Scripted("a", remember))).decide().denial is None
+
+
+def test_the_reason_of_an_allowance_is_in_the_trail() -> None:
+    play = Play(Binding(Scripted("p", lambda m, c: c.because("rules[0]"))))
+    play.decide()
+    assert play.words() == [("p", "allow", "rules[0]", True)]
+
+
+def test_a_pipeline_knows_what_it_wants_and_what_it_holds() -> None:
+    pipeline = Pipeline([Binding(Scripted("p"), enforce=False)], Clock())
+    assert pipeline.wants(Stage.RESPONSE, (ToolList,))
+    assert not pipeline.holds(Stage.RESPONSE, (ToolList,))
+    assert not pipeline.enforces
+    enforced = Pipeline([Binding(Scripted("p"))], Clock())
+    assert enforced.holds(Stage.RESPONSE, (Message,))
+    assert not enforced.holds(Stage.RESPONSE, (ToolCall,))
+    assert enforced.enforces

@@ -1,0 +1,75 @@
+"""The trail is bounded, counts what repeats, and knows what ended the exchange."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from ext_proc.trail import MAX_ENTRIES, Entry, Outcome, Stage, Trail, Word
+
+
+def entry(policy: str = "p", verdict: Word = Word.ALLOW, reason: str = "", enforced: bool = True) -> Entry:
+    return Entry(policy, Stage.RESPONSE, verdict, reason, 0.001, enforced)
+
+
+def test_like_entries_in_a_row_are_counted() -> None:
+    trail = Trail("t")
+    for _ in range(3):
+        trail.record(entry())
+    trail.record(entry("q"))
+    trail.record(entry())
+    assert [(e.policy, e.count) for e in trail.entries] == [("p", 3), ("q", 1), ("p", 1)]
+    assert trail.entries[0].duration == pytest.approx(0.003)
+
+
+def test_past_its_bound_entries_are_only_counted() -> None:
+    trail = Trail("t")
+    for index in range(MAX_ENTRIES + 5):
+        trail.record(entry(str(index)))
+    assert (len(trail.entries), trail.dropped) == (MAX_ENTRIES, 5)
+    for index in range(MAX_ENTRIES + 5):
+        trail.note(str(index))
+        trail.note(str(index))
+    assert len(trail.notes) == MAX_ENTRIES
+
+
+@pytest.mark.parametrize(
+    ("verdict", "enforced", "ends"),
+    [
+        (Word.DENY, True, True),
+        (Word.RESPOND, True, True),
+        (Word.ERROR, True, True),
+        (Word.DENY, False, False),
+        (Word.ERROR, False, False),
+        (Word.ALLOW, True, False),
+    ],
+)
+def test_only_an_enforced_denial_ended_it(verdict: Word, enforced: bool, ends: bool) -> None:
+    trail = Trail("t")
+    trail.record(entry(verdict=verdict, enforced=enforced))
+    assert (trail.denied is not None) is ends
+
+
+def test_the_graver_outcome_wins_whichever_comes_first() -> None:
+    for a, b in itertools.product(Outcome, Outcome):
+        assert a.worse(b) is b.worse(a)
+    assert Outcome.OK.worse(Outcome.TOOL_ERROR) is Outcome.TOOL_ERROR
+    assert Outcome.TRUNCATED.worse(Outcome.REFUSED) is Outcome.REFUSED
+
+
+def test_as_plain_values_durations_are_milliseconds() -> None:
+    trail = Trail("t", duration=0.0125)
+    trail.record(entry(reason="because"))
+    assert trail.as_dict()["duration_ms"] == 12.5
+    assert trail.as_dict()["entries"] == [
+        {
+            "policy": "p",
+            "stage": "response",
+            "verdict": "allow",
+            "reason": "because",
+            "duration_ms": 1.0,
+            "enforced": True,
+            "count": 1,
+        }
+    ]
