@@ -141,7 +141,11 @@ def policies(
             typer.echo(f"{name}: {error}", err=True)
             failed = True
     if into is not None:
-        into.write_text(reference.update(into.read_text("utf-8"), reference.render(found)), "utf-8")
+        try:
+            into.write_text(reference.update(into.read_text("utf-8"), reference.render(found)), "utf-8")
+        except (OSError, ValueError) as error:
+            typer.echo(f"{into}: {error}", err=True)
+            failed = True
     elif markdown:
         typer.echo(reference.render(found), nl=False)
     else:

@@ -24,8 +24,33 @@ from ext_proc.errors import GatehouseError
 VARIABLES = frozenset({"identity", "request", "route", "message", "args"})
 # The functions that the evaluator has, by its own names; operators start with _ @ ! or -, macros are expanded before.
 FUNCTIONS = frozenset(
-    "bytes contains double duration dyn endsWith getDate getDayOfMonth getDayOfWeek getDayOfYear getFullYear getHours"
-    " getMilliseconds getMinutes getMonth getSeconds has int matches size startsWith string timestamp type uint".split()
+    {
+        "bytes",
+        "contains",
+        "double",
+        "duration",
+        "dyn",
+        "endsWith",
+        "getDate",
+        "getDayOfMonth",
+        "getDayOfWeek",
+        "getDayOfYear",
+        "getFullYear",
+        "getHours",
+        "getMilliseconds",
+        "getMinutes",
+        "getMonth",
+        "getSeconds",
+        "has",
+        "int",
+        "matches",
+        "size",
+        "startsWith",
+        "string",
+        "timestamp",
+        "type",
+        "uint",
+    }
 )
 # The engine counts a macro's own variable among the free ones: `args.x.all(i, i > 2)` names `i`.
 _MACRO_VARIABLE = re.compile(r"\.\s*(?:all|exists|exists_one|existsOne|map|filter)\s*\(\s*([A-Za-z_]\w*)\s*,")

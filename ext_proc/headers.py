@@ -1,7 +1,8 @@
 """HTTP headers as Envoy gives them: lower-case names, repeated names, byte values.
 
 Rules:
-- Names are lower case text; values are bytes, because Envoy passes what is not UTF-8 (ext_proc `HeaderValue.raw_value`).
+- Names are lower case text; values are bytes, because Envoy passes what is not UTF-8 (ext_proc
+  `HeaderValue.raw_value`).
 - Order and repetitions are kept: a folded mapping would hide a duplicated routing header.
 - `Headers` is immutable; a change is a `HeaderMutation`, which Envoy applies.
 
@@ -38,7 +39,7 @@ class Headers:
         return cls((name.replace("_", "-"), value.encode()) for name, value in lines.items())
 
     def get(self, name: str) -> str | None:
-        """The first value of `name` (lower case) as text, undecodable bytes kept as surrogate escapes; None if absent."""
+        """The first value of `name` (lower case) as text, odd bytes as surrogate escapes; None if absent."""
         value = self._first.get(name)
         return None if value is None else value.decode("utf-8", "surrogateescape")
 

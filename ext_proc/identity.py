@@ -68,11 +68,12 @@ def from_metadata(
     Args:
         metadata: dynamic metadata by namespace.
         namespace: where the verified payload is; jwt_authn writes it under its filter name.
-        payload_key: the key inside the namespace (`payload_in_metadata`); None takes the only entry, if it is the only one.
+        payload_key: the key inside the namespace (`payload_in_metadata`); None takes the only entry, if it is the
+            only one.
 
     Returns:
-        UNKNOWN unless exactly one payload with a textual, non-empty `sub` is found: two payloads would leave it to chance
-        whose name counts.
+        UNKNOWN unless exactly one payload with a textual, non-empty `sub` is found: two payloads would leave it to
+        chance whose name counts.
     """
     entries = metadata.get(namespace)
     if not entries:

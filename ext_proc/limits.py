@@ -21,8 +21,8 @@ class Limits:
         request_body: the largest request body; past it the caller gets 413 in the protocol's own shape.
         response_body: the largest answer that is held whole to be decided; a stream is bounded per event instead.
         event: the largest server-sent event.
-        envoy_buffer: what Envoy buffers for us (`per_connection_buffer_limit_bytes`, 1 MiB unless set); past it Envoy itself
-            answers 413 or 500.
+        envoy_buffer: what Envoy buffers for us (`per_connection_buffer_limit_bytes`, 1 MiB unless set); past it Envoy
+            itself answers 413 or 500.
         hold_back: the most text held back in a stream.
         decision: the time for all hooks of one message, where Envoy's `message_timeout` runs (200 ms unless set).
         hold: the longest that a headers reply is held back for a body.

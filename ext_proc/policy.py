@@ -2,9 +2,11 @@
 
 Rules:
 - A policy is one class with `Parameters` (a pydantic model) and `State` (lives for one exchange).
-- The annotation of a hook's message is its subscription: `def on_response(self, message: ToolList, ctx)` sees tool lists only.
+- The annotation of a hook's message is its subscription: `def on_response(self, message: ToolList, ctx)` sees tool
+  lists only.
 - A hook annotated `-> None` only observes; one annotated `-> Verdict` may hold the message back until it has decided.
-- `def` hooks compute, `async def` hooks do I/O. A `def` hook must not block: its time is measured, too late counts as an error.
+- `def` hooks compute, `async def` hooks do I/O. A `def` hook must not block: its time is measured, too late counts as
+  an error.
 - A policy may be shared by many exchanges at once: what belongs to one exchange lives in `ctx.state`.
 
 Not here: how verdicts are folded (engine/pipeline.py).

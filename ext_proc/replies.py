@@ -85,7 +85,7 @@ class TrailersReply:
 
 @dataclass(frozen=True, slots=True)
 class ImmediateReply:
-    """An HTTP response of ours instead of the upstream's. `details` shows in Envoy's access log (RESPONSE_CODE_DETAILS)."""
+    """An HTTP response of ours instead of the upstream's; `details` is Envoy's %RESPONSE_CODE_DETAILS%."""
 
     status: int
     body: bytes = b""

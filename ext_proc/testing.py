@@ -1,8 +1,8 @@
-"""For plug-in authors and our own tests: play one HTTP exchange through the real engine, without Envoy and without a network.
+"""For plug-in authors and our own tests: play one HTTP exchange through the real engine, without Envoy.
 
 Rules:
-- The engine, codecs and pipeline are the real ones; what is simulated is Envoy, by the rules of ext_proc that it keeps: which
-  bodies it sends in which mode, one reply to each event outside full duplex, headers held until answered.
+- The engine, codecs and pipeline are the real ones; what is simulated is Envoy, by the rules of ext_proc that it
+  keeps: which bodies it sends in which mode, one reply to each event outside full duplex, headers held until answered.
 - A reply that Envoy would call spurious, or one that is missing, is an AssertionError.
 
 Not here: a check of what really happens in Envoy (tests/envoy does that).
@@ -144,7 +144,7 @@ def play(policy: Policy[Any, Any], sent: Any, answer: Any = None, claims: Mappin
         claims: the payload of a verified token; None for an unknown caller.
     """
     if answer is None and isinstance(sent, Mapping):
-        result = {"tools": []} if sent.get("method") == "tools/list" else {}
+        result: dict[str, Any] = {"tools": []} if sent.get("method") == "tools/list" else {}
         answer = {"jsonrpc": "2.0", "id": sent.get("id"), "result": result}
     return pass_through(rulebook_of(policy), request(sent, claims=claims), response(answer))
 
@@ -185,7 +185,7 @@ async def _awaited(pending: Pending) -> Any:
         return await pending.awaitable
 
 
-class _Answered(Exception):  # noqa: N818  # no error: the exchange took another way
+class _Answered(Exception):
     """An ImmediateReply or an abort came instead of what was expected."""
 
 
@@ -297,7 +297,8 @@ class _Envoy:
                 client.body += chunk.data
                 ended = chunk.end_of_stream
             assert ended or answer.trailers is not None or not answer.complete, "the stream was never ended"
-            assert not sized, "full duplex keeps a stale content-length: it must be removed"
+            stale = sized and int(headers["content-length"]) != len(client.body)
+            assert not stale, "full duplex keeps a stale content-length: it must be removed"
         if answer.trailers is not None:
             self._take(TrailersReply)
 

@@ -92,11 +92,11 @@ class Trail:
 
     Attributes:
         id: given to the client with a denial, and the key of `explain`.
-        route, protocol, method, target: what was asked: the route's name, the codec's family, the protocol's method and the
-            tool, prompt, resource or model it is aimed at. Several of a batch are joined by ",".
+        route, protocol, method, target: what was asked: the route's name, the codec's family, the protocol's method
+            and the tool, prompt, resource or model it is aimed at. Several of a batch are joined by ",".
         revision: the bundle's.
         started: the transport's monotonic time in seconds; `duration` is in seconds, set at the end.
-        cause: why the RPC was over.
+        cause: "complete", or why the RPC was over before the answer was.
         notes: things the engine noticed that are no verdict, e.g. an answer past a limit.
     """
 
@@ -144,7 +144,7 @@ class Trail:
 
     @property
     def denied(self) -> Entry | None:
-        """The enforced denial that ended it, if one did; a policy's failure denies too, unless `on_error` says otherwise."""
+        """The enforced denial that ended it, if one did; an enforced error of a policy denies too."""
         for entry in self.entries:
             if entry.enforced and entry.verdict in (Word.DENY, Word.RESPOND, Word.ERROR):
                 return entry

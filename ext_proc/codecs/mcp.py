@@ -3,10 +3,11 @@
 Rules:
 - What is read: POST with plain JSON, GET for an event stream, DELETE. All else on a governed route is opaque.
 - An answer is read as JSON or as server-sent events, as its content type says.
-- `answers` promises: no message of another class comes out of a decoder for these requests, so that what need not be read
-  is not read.
+- `answers` promises: no message of another class comes out of a decoder for these requests, so that what need not be
+  read is not read.
 
-Not here: bytes and frames (mcp_frames.py), classes (mcp_messages.py), headers (mcp_headers.py), denials (mcp_denials.py).
+Not here: frames (mcp_frames.py), classes of messages (mcp_messages.py), headers (mcp_headers.py), denials
+(mcp_denials.py).
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Rules:
 - A request is answered with its own id; what has no id, or none that can be trusted, with `id: null`.
-- Every denial is JSON-RPC in application/json, whatever the status: a client of both eras that finds no such body behind
-  a 4xx concludes that the server is legacy and starts the old handshake.
+- Every denial is JSON-RPC in application/json, whatever the status: a client of both eras that finds no such body
+  behind a 4xx concludes that the server is legacy and starts the old handshake.
 - A denied request is answered with status 200 unless the verdict says otherwise, since several legacy clients read the
   JSON-RPC error from a success only.
 - Codes of ours lie outside -32768..-32000, which belong to JSON-RPC and MCP.
@@ -72,11 +72,11 @@ def denial(
         answers = identified
     statuses = {status for _, status in answers}
     body = [value for value, _ in answers] if batch and identified else answers[0][0]
-    headers = {name.lower(): value for _, deny in denials for name, value in deny.headers}
+    headers = dict.fromkeys((name.lower(), value.encode()) for _, deny in denials for name, value in deny.headers)
     return ImmediateReply(
         status=statuses.pop() if len(statuses) == 1 else 200,
         body=encode_json(body),
-        headers=(("content-type", JSON.encode()), *((name, value.encode()) for name, value in headers.items())),
+        headers=(("content-type", JSON.encode()), *(line for line in headers if line[0] != "content-type")),
         details=denials[0][1].reason,
     )
 
@@ -110,9 +110,10 @@ def _subject(message: Message) -> str | int | None:
     """The id that a client waits for an answer to; None where it waits for none."""
     if isinstance(message, ServerRequest | ClientResult | ClientError):
         return None  # the server's ids: an error with one would answer another request of the client's
-    if isinstance(message, McpRequest | McpAnswer | Opaque):
-        return message.id
-    return None
+    request = _request(message)
+    if request is not None:
+        return request.id
+    return message.id if isinstance(message, McpAnswer | Opaque) else None
 
 
 def _is_server_answer(message: Message) -> bool:

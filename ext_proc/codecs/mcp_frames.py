@@ -6,7 +6,7 @@ Rules:
 - Messages that join go to the end of an array, or follow as events of their own. They go before what is no whole event:
   behind it they would become part of it.
 - Every span of what is too large is an `Opaque` of its own: where the first is dropped no rest may pass.
-- An event without data carries no message (a comment, or the empty event with an id that a server primes a stream with).
+- An event without data carries no message (a comment, or the empty event with an id that primes a stream).
 
 Not here: the classes of messages (mcp_messages.py), how events are cut (framing/sse.py).
 """
@@ -105,7 +105,7 @@ class Reader(Protocol):
         """Why these values must not be a batch."""
         ...
 
-    def unreadable(self, fault: JsonError, raw: bytes) -> Opaque: ...
+    def unreadable(self, error: JsonError, raw: bytes) -> Opaque: ...
 
 
 class ClientReader:
@@ -144,8 +144,8 @@ class ClientReader:
             return malformed("batch-not-allowed", "initialize must not be part of a batch", raw)
         return _size_fault(values, raw, self._limits)
 
-    def unreadable(self, fault: JsonError, raw: bytes) -> Opaque:
-        return malformed(fault.reason, fault.detail, raw)
+    def unreadable(self, error: JsonError, raw: bytes) -> Opaque:
+        return malformed(error.reason, error.detail, raw)
 
 
 class ServerReader:
@@ -171,10 +171,10 @@ class ServerReader:
     def batch_fault(self, values: Sequence[Any], raw: bytes) -> Opaque | None:
         return _size_fault(values, raw, self._limits)
 
-    def unreadable(self, fault: JsonError, raw: bytes) -> Opaque:
-        if self._failed and fault.reason in _NO_JSON:
+    def unreadable(self, error: JsonError, raw: bytes) -> Opaque:
+        if self._failed and error.reason in _NO_JSON:
             return _not_mcp(raw)
-        return malformed(fault.reason, fault.detail, raw)
+        return malformed(error.reason, error.detail, raw)
 
 
 class Tally:
@@ -205,7 +205,7 @@ class Tally:
                 self.outcome = self.outcome.worse(message.outcome)
 
     def end(self, missing: Outcome) -> None:
-        """The body is over; `missing` is what an answer that never came means. An error status stands for all answers."""
+        """The body is over; `missing` is what an answer that never came means (an error status answers all)."""
         if self._asked.waiting and not self._failed:
             self.outcome = self.outcome.worse(missing)
 
@@ -272,15 +272,16 @@ class EventDecoder:
         return self._tally.unanswered
 
     def feed(self, data: bytes) -> Iterator[Frame]:
-        """See `codec.Decoder`."""
+        """See `codec.Decoder`. One by one: what is `unanswered` at a frame must not depend on what shares its chunk."""
         self._empty = self._empty and not data
-        return iter([self._frame(event) for event in self._splitter.feed(data)])
+        for event in self._splitter.feed(data):
+            yield self._frame(event)
 
     def close(self) -> Iterator[Frame]:
         """See `codec.Decoder`."""
-        frames = [self._frame(event) for event in self._splitter.close()]
+        for event in self._splitter.close():
+            yield self._frame(event)
         self._tally.end(Outcome.EMPTY if self._empty else Outcome.TRUNCATED)
-        return iter(frames)
 
     def _frame(self, event: ServerSentEvent) -> EventFrame:
         payload = self._payload(event)
@@ -305,8 +306,8 @@ class EventDecoder:
 def _read(raw: bytes, reader: Reader, limits: Limits) -> Payload:
     try:
         value = parse(raw, limits.json_depth)
-    except JsonError as fault:
-        return Payload((reader.unreadable(fault, raw),))
+    except JsonError as error:
+        return Payload((reader.unreadable(error, raw),))
     if not isinstance(value, list):
         return Payload((reader.message(value, raw),))
     fault = reader.batch_fault(value, raw)

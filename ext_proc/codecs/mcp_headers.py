@@ -1,8 +1,8 @@
 """MCP over HTTP: what the headers say and repeat.
 
 Rules:
-- A media type counts only with a charset that is UTF-8 and without a content coding: a reader that obeys another charset
-  would read other words in the same bytes. A header that is there twice says nothing.
+- A media type counts only with a charset that is UTF-8 and without a content coding: a reader that obeys another
+  charset would read other words in the same bytes. A header that is there twice says nothing.
 - The era is decided by the header alone: 2026-07-28 and no other revision is modern, absent or unknown means legacy.
 
 Not here: whether headers and body agree, which is for a policy to judge.
@@ -64,7 +64,7 @@ def accepts_events(headers: Headers) -> bool:
 
 
 def mirrored(message: Message) -> Mapping[str, str]:
-    """The headers of revision 2026-07-28 that repeat `message`: Mcp-Method, and Mcp-Name where it is aimed at a name."""
+    """The headers of revision 2026-07-28 that repeat a call: Mcp-Method, and Mcp-Name where it is aimed at a name."""
     if not isinstance(message, McpCall):
         return {}
     lines = {"mcp-method": encode_header_value(message.method)}

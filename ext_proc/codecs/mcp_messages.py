@@ -103,8 +103,8 @@ class Asked:
     def request_of(self, id: str | int | None) -> McpRequest | None:
         """The request that a client takes an answer with this id for.
 
-        Clients differ about other ids on the stream of a single request: the official Python client puts the request's own
-        id in its place. So a single request owns every answer.
+        Clients differ about other ids on the stream of a single request: the official Python client puts the request's
+        own id in their place. So a single request owns every answer.
         """
         if len(self._requests) == 1:
             return next(iter(self._requests.values()))

@@ -99,7 +99,7 @@ class Stack:
         return f"http://{LOOPBACK}:{self._envoy_admin_port}"
 
     def token(self, subject: str, claims: Mapping[str, object] | None = None, lifetime: float = 3600.0) -> str:
-        """A token that Envoy accepts for `subject`; `lifetime` in seconds, negative for one that has expired."""
+        """A token for `subject`; `lifetime` in seconds, below -60 for one that Envoy, too, takes for expired."""
         return self._signer.mint(subject, claims, lifetime)
 
     def access_log(self) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ from ext_proc.trail import Stage
 
 @dataclass(slots=True)
 class Budget:
-    """The time left for the hooks of all messages that came in one event, in seconds: Envoy's `message_timeout` runs per
+    """The seconds left for the hooks of all messages that came in one event: Envoy's `message_timeout` runs per
     ext_proc message, however many protocol messages are in it."""
 
     left: float

@@ -155,8 +155,10 @@ class Exchange:
             self._steps = None
         self._inbox.clear()
         self._closed = True
-        self.trail.cause = cause.value
+        # Envoy resets the RPC after a complete exchange too: only where something was missing does the cause tell anything.
+        self.trail.cause = "complete" if self._response.complete else cause.value
         self._response.close()
+        self.trail.facts = dict(self._scope.facts)
         self._scope.exchanged.outcome = self.trail.outcome
         if cause is CloseCause.HALF_CLOSED and not self._aborted:
             self._scope.send(Finish())

@@ -1,7 +1,8 @@
 """One direction of an exchange as Envoy may send it: a table of states and events.
 
 Rules:
-- What is not in the table is Envoy's or its configuration's fault: a ProtocolError, and the RPC is aborted (fail closed).
+- What is not in the table is Envoy's or its configuration's fault: a ProtocolError, and the RPC is aborted (fail
+  closed).
 - Response events may come although no request headers came (an earlier filter replied locally); the directions are
   independent tables.
 

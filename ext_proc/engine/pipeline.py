@@ -3,8 +3,8 @@
 Rules:
 - Requests run in list order, responses and COMPLETE in reverse; each policy sees the message as changed so far.
 - The first enforced Deny or Respond stops the rest. `on_complete` runs for every policy that was started.
-- A shadow policy decides and is recorded; it changes nothing, and nothing later sees it. Its `async` hooks are not awaited
-  where they would delay an exchange: they run at COMPLETE only, and are recorded as skipped elsewhere.
+- A shadow policy decides and is recorded; it changes nothing, and nothing later sees it. Its `async` hooks are not
+  awaited where they would delay an exchange: they run at COMPLETE only, and are recorded as skipped elsewhere.
 - A policy that raises, returns what is no verdict, or is too late is recorded; then `on_error` decides.
 - `decide` is a generator: `def` hooks run inline, the awaitable of each `async def` hook is yielded as `Pending`.
 
@@ -22,7 +22,7 @@ from ext_proc.engine.hooks import Hook, hooks_of
 from ext_proc.errors import PolicyError
 from ext_proc.expressions import Expression, ExpressionError
 from ext_proc.messages import Message
-from ext_proc.policy import Context, Deny, Mutation, Policy, Respond
+from ext_proc.policy import Context, Deny, Mutation, Policy, Respond, Verdict
 from ext_proc.trail import Entry, Stage, Word
 
 _BACKWARDS = (Stage.RESPONSE_HEADERS, Stage.RESPONSE, Stage.COMPLETE)
@@ -105,6 +105,11 @@ class Pipeline:
         """Whether an enforcing policy could change or deny such a message: it may not leave before it was decided."""
         return self._any(stage, classes, holding=True)
 
+    def holds_all(self, stage: Stage, classes: Iterable[type[Message]]) -> bool:
+        """Whether for each of `classes` there is an enforcing policy that sees every message of it."""
+        hooks = [hook for _, binding, hook in self._by_stage[stage] if binding.enforce and not hook.observes]
+        return all(any(issubclass(possible, hook.wants) for hook in hooks) for possible in classes)
+
     def _any(self, stage: Stage, classes: Iterable[type[Message]], *, holding: bool) -> bool:
         possible = tuple(classes)
         for _, binding, hook in self._by_stage[stage]:
@@ -156,7 +161,7 @@ class _Run:
         self.checkpoint, self.clock = checkpoint, clock
         self.context: Context[Any] | None = checkpoint.contexts.get(index)
 
-    def ask(self, message: Message | None) -> Generator[Pending, Any, None | Mutation | Deny | Respond]:
+    def ask(self, message: Message | None) -> Generator[Pending, Any, Verdict]:
         """The verdict, recorded; a fault has become what `on_error` says."""
         if self.hook.is_async and not self.binding.enforce and self.checkpoint.stage is not Stage.COMPLETE:
             self._record(Word.SKIP, "shadow-async", 0.0)
@@ -164,7 +169,7 @@ class _Run:
         started = self.clock()
         try:
             context = self._open()
-            if self.binding.when is not None and not self.binding.when.holds(context.variables(message)):
+            if not self._has_a_say(context, message):
                 return None
             verdict = yield from self._call(message, context)
         except (PolicyError, ExpressionError) as error:
@@ -177,6 +182,13 @@ class _Run:
         self._record(_word(verdict), reason, self.clock() - started)
         return verdict
 
+    def _has_a_say(self, context: Context[Any], message: Message | None) -> bool:
+        """Whether the policy's condition holds. What was started is completed, whatever its condition says by then."""
+        when = self.binding.when
+        if when is None or self.checkpoint.stage is Stage.COMPLETE:
+            return True
+        return when.holds(context.variables(message))
+
     def _open(self) -> Context[Any]:
         if self.context is None:
             try:
@@ -186,9 +198,7 @@ class _Run:
             self.context = self.checkpoint.contexts[self.index] = Context(self.checkpoint.exchanged, state)
         return self.context
 
-    def _call(
-        self, message: Message | None, context: Context[Any]
-    ) -> Generator[Pending, Any, None | Mutation | Deny | Respond]:
+    def _call(self, message: Message | None, context: Context[Any]) -> Generator[Pending, Any, Verdict]:
         limit = max(self.checkpoint.budget.left, 0.0)
         if self.hook.is_async:
             limit = min(limit, self.binding.timeout)
@@ -230,7 +240,7 @@ class _Run:
         )
 
 
-def _word(verdict: None | Mutation | Deny | Respond) -> Word:
+def _word(verdict: Verdict) -> Word:
     if verdict is None:
         return Word.ALLOW
     if isinstance(verdict, Deny):

@@ -4,8 +4,9 @@ Rules:
 - The filter's static configuration is the cheapest (headers only); each exchange asks for exactly what its route needs.
 - BUFFERED for a request body: only there can a body reply still change headers and the route (ext_proc: header changes
   in a body reply count in BUFFERED only).
-- Full duplex for a response whose headers may have to wait must be chosen in the *request*-headers reply; it can still be
-  lowered in the response-headers reply (seen on Envoy 1.40). So it is reserved whenever an answer might be held.
+- A response's headers can be held back only in full duplex that was chosen with the *request*. Chosen so early it is never
+  lowered: Envoy 1.40 sends a body that comes with its headers at once, and loses it when the mode changes meanwhile
+  (docs/adr/0005). So it is reserved only where every answer would be decided anyway.
 - STREAMED with empty replies where an answer is only read. It can hold nothing.
 - Past the buffer limit Envoy answers a BUFFERED response with 500: only a length known to fit is buffered.
 
@@ -35,7 +36,7 @@ class RequestPlan:
 
     Attributes:
         body: NONE or BUFFERED.
-        reserve: full duplex for the response, so that its headers can be held.
+        reserve: full duplex for the response, so that its headers can be held until the body was decided.
         too_large: the declared length is past the limit: refuse before a byte of it is read.
     """
 
@@ -82,10 +83,8 @@ def plan_request(route: Route, codec: Codec, head: RequestHead, body_follows: bo
     Args:
         body_follows: False for a request that its headers alone decide (GET, DELETE).
     """
-    # Any answer at all counts here: which one it can be is known only when the body came.
-    reserve = route.pipeline.holds(Stage.RESPONSE, codec.answers(())) or (
-        body_follows and route.pipeline.holds(Stage.REQUEST, (Message,))  # the errors of a batch's denied elements join
-    )
+    # Any answer at all counts here: which one it will be is known only when the request's body came.
+    reserve = route.pipeline.holds_all(Stage.RESPONSE, codec.answers(()))
     if not body_follows:
         return RequestPlan(BodyMode.NONE, reserve)
     length = content_length(head.headers)
@@ -116,12 +115,10 @@ def plan_response(
     edits = joins or route.pipeline.holds(Stage.RESPONSE, classes)
     if not edits and not route.read_answers and not route.pipeline.wants(Stage.RESPONSE, classes):
         return UNREAD
-    if codec.streams(response):
-        return ResponsePlan(BodyMode.FULL_DUPLEX_STREAMED if edits else BodyMode.STREAMED, edits=edits)
+    streams = codec.streams(response)
+    if reserved:
+        return ResponsePlan(BodyMode.FULL_DUPLEX_STREAMED, hold_headers=not streams, edits=edits)
     length = content_length(response.headers)
-    if length is not None and length <= min(limits.envoy_buffer, limits.response_body):
+    if not streams and length is not None and length <= min(limits.envoy_buffer, limits.response_body):
         return ResponsePlan(BodyMode.BUFFERED, edits=edits)
-    if edits and reserved:
-        return ResponsePlan(BodyMode.FULL_DUPLEX_STREAMED, hold_headers=True, edits=True)
-    # Nothing enforces here (whatever does has reserved full duplex): reading is all that is left to do.
-    return ResponsePlan(BodyMode.STREAMED)
+    return ResponsePlan(BodyMode.FULL_DUPLEX_STREAMED if edits else BodyMode.STREAMED, edits=edits)

@@ -2,11 +2,12 @@
 
 Rules:
 - A client's copies of our routing headers are always removed, on ungoverned routes too.
-- On a route where a policy enforces, what cannot be read is denied, unless `allow_opaque` lists it; what claims to be of
-  the protocol and is malformed is always denied there, for the next reader may read it otherwise.
+- On a route where a policy enforces, what cannot be read is denied, unless `allow_opaque` lists it; what claims to be
+  of the protocol and is malformed is always denied there, for the next reader may read it otherwise.
 - Facts for routing leave with the body reply, where header changes still count, and clear the route cache.
 - A changed body on a sized request carries its exact new content-length in the same reply.
-- Batches: allowed elements go on; the errors of denied ones join the answer (scope.refused); all denied: answered at once.
+- Batches: allowed elements go on; the errors of denied ones join the answer (scope.refused); all denied: answered at
+  once.
 
 Not here: the answer (response_side.py), the choice of modes (plan.py).
 """
@@ -277,7 +278,7 @@ def _unreadable(head: RequestHead) -> Opaque:
 
 
 def _require_static_modes(facts: EnvoyFacts) -> None:
-    """Overrides count only from static body modes that are not full duplex; other people's fixed modes are not served."""
+    """Overrides count only from static modes that are not full duplex; other fixed modes are not served."""
     for side, mode in (("request", facts.request_body_mode), ("response", facts.response_body_mode)):
         if mode not in (None, BodyMode.NONE):
             raise ProtocolError(f"the filter's {side}_body_mode is {mode.name}; set NONE and allow_mode_override: true")

@@ -2,8 +2,8 @@
 
 Rules:
 - Nothing of a response leaves before its message was decided; unchanged messages leave byte-identical.
-- Where a body may change, content-length goes with the headers reply: in full duplex Envoy keeps a stale one, and a longer
-  body would run into the pooled connection's next response.
+- Where a body may change, content-length goes with the headers reply: in full duplex Envoy keeps a stale one, and a
+  longer body would run into the pooled connection's next response.
 - A deny after response headers is the protocol's own error in the message's place, never raw bytes in the middle.
 - A chunk of full duplex is at most 64 KiB.
 - The outcome is read from the body, also inside HTTP 200, and leaves as metadata with the last reply.
@@ -49,6 +49,11 @@ class ResponseSide:
         self._cut = False
         self._finished = False
 
+    @property
+    def complete(self) -> bool:
+        """Whether the client has its whole answer, as far as was to be seen: the upstream's, or ours."""
+        return self._finished or self.scope.has_replied()
+
     def steps(self, event: HeadersReceived | BodyReceived | TrailersReceived) -> Steps:
         """What an event leads to.
 
@@ -72,7 +77,7 @@ class ResponseSide:
     def close(self) -> None:
         """The RPC is over: settles the outcome of an answer whose end was not seen."""
         scope = self.scope
-        if self._finished or scope.has_replied():
+        if self.complete:
             return
         if self.half.phase.value == "idle":
             # A request of ours to read, and no answer at all: the client or the upstream is gone.
@@ -147,8 +152,7 @@ class ResponseSide:
             return
         if plan.body is BodyMode.FULL_DUPLEX_STREAMED:
             self._headers = self._headers.then(_NO_LENGTH)
-        keep = plan.body is BodyMode.FULL_DUPLEX_STREAMED and scope.reserved
-        scope.send(HeadersReply(Direction.RESPONSE, self._headers, modes=None if keep else plan.modes))
+        scope.send(HeadersReply(Direction.RESPONSE, self._headers, modes=None if scope.reserved else plan.modes))
 
     def _finish_unread(self, head: ResponseHead) -> None:
         """The last word on an exchange whose answer's body is not read."""
@@ -156,15 +160,14 @@ class ResponseSide:
         if scope.route is not None and head.status >= 400:
             scope.trail.outcome = scope.trail.outcome.worse(Outcome.PROTOCOL_ERROR)
         self._finished = True
-        modes = None if head.end_of_stream or not scope.reserved else UNREAD.modes
         metadata = {} if scope.route is None else scope.described(final=True)
-        scope.send(HeadersReply(Direction.RESPONSE, self._headers, modes=modes, metadata=metadata))
+        scope.send(HeadersReply(Direction.RESPONSE, self._headers, metadata=metadata))
 
     def _undecided(self, head: ResponseHead) -> None:
         """An answer although the request was never decided.
 
-        An error is Envoy's own (413 past its buffer, a reset); a success means that the body we asked for was withheld, i.e.
-        overrides are not allowed in the filter's configuration.
+        An error is Envoy's own (413 past its buffer, a reset); a success means that the body we asked for was
+        withheld, i.e. overrides are not allowed in the filter's configuration.
         """
         scope = self.scope
         assert scope.route is not None
@@ -217,7 +220,7 @@ class ResponseSide:
     def _on_body(self, event: BodyReceived) -> Steps:
         scope = self.scope
         if scope.has_replied() or self._decoder is None:
-            scope.send(BodyReply(Direction.RESPONSE))
+            self._echo(event)
             return
         if self._plan.body is BodyMode.BUFFERED:
             yield from self._on_whole_body(event, self._decoder)
@@ -235,16 +238,28 @@ class ResponseSide:
             metadata = scope.described(final=True) if event.end_of_stream else {}
             scope.send(BodyReply(Direction.RESPONSE, metadata=metadata))
 
+    def _echo(self, event: BodyReceived) -> None:
+        """Hands back a body that nobody reads, in the form of its mode."""
+        if not self.scope.reserved:
+            self.scope.send(BodyReply(Direction.RESPONSE))
+            return
+        self._out += event.data
+        self._flush(end=event.end_of_stream)
+
     def _on_trailers(self) -> Steps:
         scope = self.scope
-        if self._decoder is not None and not self._finished and not scope.has_replied():
+        if scope.has_replied():
+            scope.send(TrailersReply(Direction.RESPONSE))
+            return
+        if self._decoder is not None and not self._finished:
             yield from self._take(self._decoder.close())
             self._settle()
-            if self._plan.body is BodyMode.FULL_DUPLEX_STREAMED and not scope.has_replied():
+            if scope.has_replied():
+                return  # the denial is the answer to this event
+            if self._plan.body is BodyMode.FULL_DUPLEX_STREAMED:
                 self._flush(end=False)
-        if not scope.has_replied() or self.held_since is None:
-            final = scope.route is not None and not scope.has_replied()
-            scope.send(TrailersReply(Direction.RESPONSE, metadata=scope.described(final=True) if final else {}))
+        metadata = {} if scope.route is None else scope.described(final=True)
+        scope.send(TrailersReply(Direction.RESPONSE, metadata=metadata))
 
     def _on_whole_body(self, event: BodyReceived, decoder: Decoder) -> Steps:
         scope = self.scope

@@ -82,7 +82,8 @@ class Route:
         protocol: the family's name, as the trail and `x-gatehouse-protocol` carry it.
         codecs: tried in order.
         allow_opaque: what may pass unread although policies enforce here.
-        read_answers: whether the outcome is read from every answer's body; without it, only where a policy asks for one.
+        read_answers: whether the outcome is read from every answer's body; without it, only where a policy asks for
+            one.
     """
 
     name: str

@@ -44,7 +44,7 @@ class JsonError(GatehouseError):
 def parse(raw: bytes, max_depth: int) -> Any:
     """The value of a JSON document: dict, list, str, int, float, bool or None.
 
-    Integers are exact whatever their size (up to the decoder's bound of some 300 digits); other numbers are doubles.
+    Integers are exact whatever their size (up to 4300 digits, Python's own bound); other numbers are doubles.
 
     Args:
         max_depth: the deepest nesting of arrays and objects; 1 admits `[1]` and not `[[1]]`.

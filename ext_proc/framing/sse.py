@@ -53,7 +53,7 @@ class ServerSentEvent:
 
     raw: bytes = field(repr=False)
     data: bytes | None = field(default=None, repr=False)
-    event: str = ""
+    event: str = field(default="", repr=False)
     id: str | None = field(default=None, repr=False)
     retry: int | None = None
     span: Span = Span.EVENT
@@ -141,8 +141,8 @@ def encode_event(data: bytes) -> bytes:
 def with_data(event: ServerSentEvent, data: bytes) -> bytes:
     """The event's bytes with other data: every line but the data lines stays as it is.
 
-    A line end in `data` becomes a further data line (CR and CR LF arrive as LF: the format has no other way). What was not
-    a whole event becomes a new one.
+    A line end in `data` becomes a further data line (CR and CR LF arrive as LF: the format has no other way). What was
+    not a whole event becomes a new one.
     """
     if event.span is not Span.EVENT:
         return encode_event(data)

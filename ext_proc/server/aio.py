@@ -26,7 +26,7 @@ from ext_proc.limits import MIB, Limits
 from ext_proc.replies import Abort
 from ext_proc.server.address import Address, AddressError, TcpAddress, UnixAddress, reserved, restrict
 from ext_proc.server.completion import Completions
-from ext_proc.server.driver import Aborted, Drivable, Driver, PeerGone
+from ext_proc.server.driver import Aborted, Drivable, Driver, PeerGone, is_being_cancelled
 from ext_proc.server.health import Health
 from ext_proc.telemetry.log import Log, fault
 from ext_proc.trail import Trail
@@ -127,11 +127,8 @@ class AioServer:
         try:
             await Driver(exchange, context, self._clock).run()
             cause = CloseCause.HALF_CLOSED
-        except asyncio.CancelledError:
-            cause = CloseCause.CANCELLED
-            raise
         except PeerGone as error:
-            # Most likely nobody is there to read the status; if somebody is, it must be none that lets the rest through.
+            # Most likely nobody reads the status; if somebody does, it must be none that lets the rest through.
             cause, code, details = CloseCause.CANCELLED, grpc.StatusCode.CANCELLED, str(error)
         except (Aborted, ProtocolError) as error:
             code, details = grpc.StatusCode.FAILED_PRECONDITION, str(error)
@@ -139,6 +136,9 @@ class AioServer:
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:  # also the panic of a native library, which is no Exception
+            if isinstance(error, asyncio.CancelledError) and is_being_cancelled():
+                cause = CloseCause.CANCELLED
+                raise
             details = f"gatehouse failed; see its log for {exchange.trail.id}"
             self._log.error("an exchange failed", trail=exchange.trail.id, **fault(error))
         finally:

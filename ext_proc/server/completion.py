@@ -44,7 +44,9 @@ class Completions:
             exchange.receive(Tick(self._clock()))
             exchange.receive(Closed(cause))
             waiting = self._advance(exchange)
-        except Exception as error:
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # also the panic of a native library, which is no Exception
             self._failed(exchange, error)
             return
         if waiting is None:
@@ -89,11 +91,13 @@ class Completions:
             exchange.trail.note("on_complete was cut short")
             self._record(exchange.trail)
             raise
-        except Exception as error:
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:
             self._failed(exchange, error)
             return
         self._record(exchange.trail)
 
-    def _failed(self, exchange: Drivable, error: Exception) -> None:
+    def _failed(self, exchange: Drivable, error: BaseException) -> None:
         self._log.error("an exchange could not be completed", trail=exchange.trail.id, **fault(error))
         self._record(exchange.trail)

@@ -97,7 +97,9 @@ def _show(decision: dict[str, Any], console: Console) -> None:
             facts.add_row(Text(label, "dim"), _shown(decision[key]))
     facts.add_row(Text("duration", "dim"), Text(f"{decision['duration_ms']} ms"))
     console.print(facts)
-    way = Table("stage", "policy", "verdict", "reason", "calls", "ms", box=None, padding=(0, 2), header_style="dim")
+    way = Table(box=None, padding=(0, 1), header_style="dim")
+    for column in ("stage", "policy", "verdict", "reason", "calls", "ms"):
+        way.add_column(column, no_wrap=column not in ("policy", "reason"), overflow="fold")
     for entry in decision["entries"]:
         word = entry["verdict"] if entry["enforced"] else f"{entry['verdict']} (not enforced)"
         way.add_row(

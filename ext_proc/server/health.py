@@ -68,12 +68,14 @@ class Health:
         self, request: HealthCheckRequest, context: grpc.aio.ServicerContext[HealthCheckRequest, HealthCheckResponse]
     ) -> None:
         told = None
-        while not self._closed:
+        while True:
             changed = self._changed
             status = self._status(request.service)
             if status != told:
                 await context.write(HealthCheckResponse(status=status))
                 told = status
+            elif self._closed:
+                return
             else:
                 await changed.wait()
 

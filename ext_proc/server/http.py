@@ -1,8 +1,8 @@
 """A small HTTP/1.1 server for the admin endpoint: GET and HEAD, one request per connection.
 
 Rules:
-- h11 reads and writes the protocol (no dependencies, sans-IO); asyncio's streams carry it. A framework would be many times
-  the code of what it serves here.
+- h11 reads and writes the protocol (no dependencies, sans-IO); asyncio's streams carry it. A framework would be many
+  times the code of what it serves here.
 - Everything is bounded: bytes of a request's head, seconds of a request, connections at a time. Bodies are not read.
 - On a loopback address only a loopback `Host` is answered, so that a web page cannot reach it by rebinding a name.
 

@@ -51,25 +51,20 @@ class Bundles:
         if self._loading is None:
             self._loading = asyncio.get_running_loop().create_task(self._reload_while_wanted())
 
-    async def settled(self) -> None:
-        """Returns when no reload is under way."""
-        if self._loading is not None:
-            await asyncio.shield(self._loading)
-
     async def _reload_while_wanted(self) -> None:
         try:
             while self._wanted:
                 self._wanted = False
-                await self._reload()
+                await self.reload()
         finally:
             self._loading = None
 
-    async def _reload(self) -> None:
+    async def reload(self) -> None:
+        """Loads the bundle anew and puts it in force; what is wrong with it is logged, and the one in force stays."""
         try:
             rulebook = await asyncio.to_thread(self._load, self._path)
         except BundleError as error:
-            problems = [str(problem) for problem in error.problems]
-            self._kept(problems=problems)
+            self._kept(problems=[str(problem) for problem in error.problems])
             return
         except Exception as error:
             self._kept(**fault(error))
@@ -82,7 +77,7 @@ class Bundles:
         )
         if message_length(rulebook.limits) > self._max_message:
             self._log.warning(
-                "the new limits need longer gRPC messages: restart to let them through", limit=self._max_message
+                "the new limits need longer gRPC messages; a restart lets them through", limit=self._max_message
             )
         settle_heap()
 

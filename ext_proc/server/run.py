@@ -2,8 +2,8 @@
 
 Rules:
 - A bundle or an address that cannot be used ends the start with sentences and exit code 1.
-- SIGHUP reloads. SIGTERM or SIGINT drains: not ready first, then no new exchanges, then what runs may finish; exit code 0. A
-  second one ends the drain at once.
+- SIGHUP reloads. SIGTERM or SIGINT drains: not ready first, then no new exchanges, then what runs may finish; exit
+  code 0. A second one ends the drain at once.
 
 Not here: what a bundle may say (bundle/), gRPC (aio.py).
 """
@@ -15,6 +15,7 @@ import contextlib
 import logging
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 
@@ -57,7 +58,7 @@ def serve(settings: Settings) -> int:
     settle_heap()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         try:
-            runner.run(_Process(settings, rulebook, log).run())
+            runner.run(_run(settings, rulebook, log))
         except AddressError as error:
             print(error, file=sys.stderr)
             return 1
@@ -72,8 +73,12 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
+async def _run(settings: Settings, rulebook: Rulebook, log: Log) -> None:
+    await _Process(settings, rulebook, log).run()  # made here, for gRPC's server takes the running loop
+
+
 class _Process:
-    """Everything wired, for one run."""
+    """Everything wired, for one run. To be made on the running loop."""
 
     def __init__(self, settings: Settings, rulebook: Rulebook, log: Log) -> None:
         self._settings = settings
@@ -165,8 +170,9 @@ class _Process:
             await self._server.stop(0.0)
         hurrying.cancel()
         finished = await stopping
-        await self._bundles.settled()
         if self._close_spans is not None:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(asyncio.to_thread(self._close_spans), _SPANS_CLOSE)
+            # A daemon thread, for a collector that does not answer would otherwise keep the process from its exit.
+            closing = threading.Thread(target=self._close_spans, daemon=True)
+            closing.start()
+            await asyncio.to_thread(closing.join, _SPANS_CLOSE)
         self._log.info("drained", finished=finished)

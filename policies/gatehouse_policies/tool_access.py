@@ -1,13 +1,13 @@
 """tool-access: who may call which tool, by rules over methods, tools, identity and message.
 
 Rules:
-- Rules are tried in order; the first whose names fit and whose condition decides wins: `allow` true lets the call through,
-  false denies it. A rule whose condition cannot be evaluated denies: a missing claim or argument is no permission.
+- Rules are tried in order; the first whose names fit decides: `allow` true lets the call through, false denies it. A
+  rule whose condition cannot be evaluated denies: a missing claim or argument is no permission.
 - A rule without `tools` is about methods; a rule with `tools` is about `tools/call` of those tools.
-- What no rule names falls to `default`. Methods that MCP does not know are denied whatever `default` says, unless a rule
-  names them.
-- A tool that its caller could not call is hidden from `tools/list`, which becomes private to the caller. A condition over
-  `args` cannot be answered without arguments: such a tool is shown.
+- What no rule names falls to `default`. Methods that MCP does not know are denied whatever `default` says, unless a
+  rule names them.
+- A tool that its caller could not call is hidden from `tools/list`, which becomes private to the caller. A condition
+  over `args` cannot be answered without arguments: such a tool is shown.
 - Answers of the client to the server's own requests, and MCP's GET and DELETE, carry no method: they pass.
 
 Not here: what the arguments may be (their schema), what a tool returns.

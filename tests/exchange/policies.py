@@ -59,6 +59,17 @@ class DenyResult(Base):
         return Deny("result-not-allowed", "this result may not be seen") if self.word in message.raw else None
 
 
+class Guard(Base):
+    """Decides about every message of an answer; denies those that hold a word."""
+
+    def __init__(self, word: bytes = b"no such word", name: str = "guard") -> None:
+        super().__init__(name)
+        self.word = word
+
+    def on_response(self, message: Message, ctx: Context[Any]) -> Verdict:
+        return Deny("guarded", "this may not be seen", status=451) if self.word in message.raw else None
+
+
 class Watcher(Base):
     """Observes everything and keeps what it saw."""
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ext_proc.policy import Policy
 from ext_proc.testing import HttpResponse, Played, call, pass_through, request, response, rulebook_of
-from tests.exchange.policies import DenyResult, HideTool, Watcher
+from tests.exchange.policies import DenyResult, Guard, HideTool, Watcher
 from tests.exchange.test_responses import LIST, PROGRESS, RESULT, SSE, TOOLS, sse
 
 
@@ -57,7 +57,7 @@ def streams(draw: st.DrawFn) -> bytes:
 
 
 policies: st.SearchStrategy[type[Policy[Any, Any]] | Any] = st.sampled_from(
-    [Watcher, lambda: HideTool("delete_file"), lambda: DenyResult(b"secret")]
+    [Watcher, lambda: HideTool("delete_file"), lambda: DenyResult(b"secret"), lambda: Guard(b"secret")]
 )
 asked = st.sampled_from([LIST, call("search")])
 positions = st.lists(st.integers(0, 10_000), max_size=12)

@@ -26,7 +26,7 @@ from ext_proc.policy import Deny
 from ext_proc.replies import Abort, BodyReply, Finish, HeadersReply, ImmediateReply, Reply, TrailersReply
 from ext_proc.testing import call, decide, rulebook_of
 from ext_proc.trail import Stage
-from tests.exchange.policies import DenyTool, HideTool, Watcher
+from tests.exchange.policies import DenyTool, Guard, Watcher
 
 BODY = msgspec.json.encode(call("search"))
 REQ, RESP = Direction.REQUEST, Direction.RESPONSE
@@ -71,14 +71,15 @@ def started(book: Rulebook | None = None) -> Exchange:
 
 def test_each_event_has_exactly_one_reply_outside_full_duplex() -> None:
     exchange = started()
-    for event, kind in [
+    steps: list[tuple[Event, type[Reply]]] = [
         (request_headers(), HeadersReply),
         (BodyReceived(REQ, BODY, end_of_stream=True), BodyReply),
         (response_headers(), HeadersReply),
         (BodyReceived(RESP, b"{}"), BodyReply),
         (BodyReceived(RESP, b""), BodyReply),
         (TrailersReceived(RESP, Headers()), TrailersReply),
-    ]:
+    ]
+    for event, kind in steps:
         replies = drive(exchange, event)
         assert [type(reply) for reply in replies] == [kind], event
 
@@ -151,12 +152,13 @@ def test_a_decision_that_nobody_asked_for_does_nothing() -> None:
     assert list(exchange.replies()) == []
 
 
+GET_STREAM = request_headers(None, **{":method": "GET", "accept": "text/event-stream"})
 FAULTS: dict[str, list[Event]] = {
     "a body first": [BodyReceived(REQ, b"x")],
     "trailers first": [TrailersReceived(REQ, Headers())],
     "headers twice": [request_headers(), request_headers()],
     "a body after the end": [HeadersReceived(REQ, Headers(), end_of_stream=True), BodyReceived(REQ, b"x")],
-    "an unasked body": [request_headers(**{":path": "/mcp", ":method": "GET", "accept": "text/event-stream"}), BodyReceived(REQ, b"x")],
+    "an unasked body": [GET_STREAM, BodyReceived(REQ, b"x")],
     "a fixed request mode": [request_headers(EnvoyFacts(request_body_mode=BodyMode.FULL_DUPLEX_STREAMED))],
     "a fixed response mode": [request_headers(EnvoyFacts(response_body_mode=BodyMode.BUFFERED_PARTIAL))],
 }  # fmt: skip
@@ -211,7 +213,7 @@ def test_in_observability_mode_nothing_is_answered() -> None:
 
 
 def test_a_held_headers_reply_is_given_up_after_the_limit() -> None:
-    exchange = started(rulebook_of(HideTool("x"), limits=Limits(hold=5.0)))
+    exchange = started(rulebook_of(Guard(), limits=Limits(hold=5.0)))
     listing = msgspec.json.encode({"jsonrpc": "2.0", "id": 3, "method": "tools/list"})
     drive(exchange, request_headers(), BodyReceived(REQ, listing, end_of_stream=True))
     assert exchange.wake_at() is None

@@ -111,6 +111,7 @@ def test_opaque_traffic_that_the_route_lists_passes_unread_and_is_noted() -> Non
     assert pass_through(book, HttpRequest(b"x", headers={"content-type": "image/png"}), DONE).upstream is None
 
 
+CALL_OF_A = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","arguments":%b}}'
 MALFORMED = {
     "cut off": b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"sea',
     "not JSON": b"hello",
@@ -123,10 +124,10 @@ MALFORMED = {
     "not UTF-8": b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"\xff"}}',
     "duplicate key": b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","name":"delete"}}',
     "escaped duplicate": b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","n\\u0061me":"delete"}}',
-    "duplicate deep inside": b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","arguments":{"x":[{"k":1,"k":2}]}}}',
+    "duplicate deep inside": CALL_OF_A % b'{"x":[{"k":1,"k":2}]}',
     "key in another case": b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","Name":"delete"}}',
     "method in another case": b'{"jsonrpc":"2.0","id":1,"method":"ping","METHOD":"tools/call"}',
-    "very deep": b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","arguments":{"x":' + b"[" * 9999 + b"]" * 9999 + b"}}}",
+    "very deep": CALL_OF_A % (b'{"x":' + b"[" * 9999 + b"]" * 9999 + b"}"),
     "id null": b'{"jsonrpc":"2.0","id":null,"method":"ping"}',
     "id true": b'{"jsonrpc":"2.0","id":true,"method":"ping"}',
     "method a number": b'{"jsonrpc":"2.0","id":1,"method":5}',

@@ -12,7 +12,7 @@ from ext_proc.engine.route import OpaqueRule
 from ext_proc.limits import Limits
 from ext_proc.policy import Context, Deny, Verdict
 from ext_proc.testing import HttpRequest, HttpResponse, Played, call, pass_through, request, response, rulebook_of
-from tests.exchange.policies import Base, DenyResult, DenyTool, HideTool, Watcher
+from tests.exchange.policies import Base, DenyResult, DenyTool, Guard, HideTool, Watcher
 
 LIST = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
 TOOLS = {
@@ -95,9 +95,13 @@ def test_an_answer_past_the_limit_is_refused_where_it_would_have_to_be_decided()
     book = rulebook_of(HideTool("x"), limits=Limits(response_body=64 * 1024, event=1024))
     played = pass_through(book, request(LIST), answer)
     assert played.client is not None
-    assert played.client.status == 502
     assert played.client.json["id"] == 1
+    assert played.client.json["error"]["data"]["trail"] == "trail-1"
     assert played.trail.outcome == "refused"
+    held = rulebook_of(Guard(), limits=Limits(response_body=64 * 1024, event=1024))
+    refused = pass_through(held, request(LIST), answer).client
+    assert refused is not None
+    assert (refused.status, refused.json["id"]) == (502, 1)
 
 
 @pytest.mark.parametrize("answer", [response(RESULT), stream(PROGRESS, RESULT), response(RESULT, sized=False)])
@@ -110,6 +114,37 @@ def test_a_denied_result_is_replaced_by_an_error_with_its_id(answer: HttpRespons
     assert error["error"]["message"] == "this result may not be seen"
     assert error["error"]["data"]["trail"] == "trail-1"
     assert played.trail.outcome == "refused"
+
+
+@pytest.mark.parametrize("sized", [True, False])
+@pytest.mark.parametrize("trailers", [None, {"x-t": "1"}])
+def test_where_every_answer_is_decided_its_headers_wait_so_that_a_denial_has_its_status(
+    sized: bool, trailers: dict[str, str] | None
+) -> None:
+    for word, status in ((b"secret", 451), (b"nothing", 200)):
+        answer = response(RESULT, sized=sized, trailers=trailers)
+        played = pass_through(rulebook_of(Guard(word)), request(call("a")), answer)
+        assert played.client is not None
+        assert played.client.status == status
+        assert (b"secret" in played.client.body) == (status == 200)
+
+
+def test_a_stream_is_not_held_whole_although_every_answer_is_decided() -> None:
+    answer = stream(PROGRESS, RESULT, complete=False)
+    played = pass_through(rulebook_of(Guard(b"secret")), request(call("a")), answer)
+    assert played.client is not None
+    assert played.client.body.startswith(sse(PROGRESS))
+    assert b'"error"' in played.client.body
+
+
+def test_an_answer_that_passes_unread_passes_whole_although_its_headers_could_have_been_held() -> None:
+    for answer in (
+        HttpResponse(b"upstream failed", 503, {"content-type": "text/plain"}),
+        HttpResponse(status=204, headers={}),
+    ):
+        played = pass_through(rulebook_of(Guard()), request(call("a")), answer)
+        assert played.client is not None
+        assert (played.client.status, played.client.body) == (answer.status, answer.body)
 
 
 def test_what_came_before_a_denied_result_in_a_stream_has_left() -> None:
@@ -160,7 +195,9 @@ def test_a_malformed_list_is_refused_and_never_shown(body: bytes, sized: bool) -
     played = pass_through(rulebook_of(HideTool("x")), request(LIST), response(body, sized=sized))
     assert played.client is not None
     if body:
-        assert played.client.status == 502
+        # Without a length the headers have left when the body is decided: JSON-RPC has errors for that.
+        assert played.client.status == (502 if sized else 200)
+        assert played.client.json["id"] == 1
         assert played.client.json["error"]["data"]["trail"] == "trail-1"
         assert played.trail.outcome == "refused"
     else:
@@ -193,6 +230,7 @@ def ok(**result: Any) -> dict[str, Any]:
 
 TEXT = [{"type": "text", "text": "x"}]
 ERROR = {"jsonrpc": "2.0", "id": 1, "error": {"code": -32602, "message": "no"}}
+INITIALIZED = {"jsonrpc": "2.0", "method": "notifications/initialized"}
 OUTCOMES: dict[str, tuple[Any, HttpResponse, str]] = {
     "a result": (call("a"), response(ok(content=TEXT)), "ok"),
     "a streamed result": (call("a"), stream(PROGRESS, ok(content=TEXT)), "ok"),
@@ -209,7 +247,7 @@ OUTCOMES: dict[str, tuple[Any, HttpResponse, str]] = {
     "another id": (call("a"), response({**ok(content=TEXT), "id": 9}), "invalid"),
     "a stream without the answer": (call("a"), stream(PROGRESS), "truncated"),
     "an empty stream": (call("a"), HttpResponse(headers=dict(SSE)), "empty"),
-    "202 to a notification": ({"jsonrpc": "2.0", "method": "notifications/initialized"}, HttpResponse(status=202, headers={}), "ok"),
+    "202 to a notification": (INITIALIZED, HttpResponse(status=202, headers={}), "ok"),
     "202 to a call": (call("a"), HttpResponse(status=202, headers={}), "empty"),
 }  # fmt: skip
 

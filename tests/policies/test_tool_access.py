@@ -133,7 +133,10 @@ def test_what_differs_by_caller_is_private_to_the_caller() -> None:
 
 
 def test_a_tool_whose_rule_asks_for_arguments_is_shown() -> None:
-    rules = [{"methods": ["tools/list"], "allow": True}, {"tools": ["pay"], "allow": "args.amount < 5"}]
+    rules: list[dict[str, Any]] = [
+        {"methods": ["tools/list"], "allow": True},
+        {"tools": ["pay"], "allow": "args.amount < 5"},
+    ]
     assert shown(pass_through(rulebook_of(policy(rules)), request(LIST), response(tools("pay", "x")))) == ["pay"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from pathlib import Path
@@ -86,7 +87,14 @@ def test_a_key_that_is_no_text_is_a_problem(key: str) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    ["!!python/object/apply:os.system [id]", "!!binary aGk=", "!mine x", "!!int x", "!!set {a}", "!!timestamp 2026-11-20"],
+    [
+        "!!python/object/apply:os.system [id]",
+        "!!binary aGk=",
+        "!mine x",
+        "!!int x",
+        "!!set {a}",
+        "!!timestamp 2026-11-20",
+    ],
 )
 def test_a_tag_is_a_problem_and_makes_nothing(value: str) -> None:
     document = read_document(f"key: {value}\n")
@@ -150,12 +158,8 @@ def test_a_control_character_is_told_with_its_line() -> None:
 
 @given(st.text(alphabet=st.sampled_from(" \n\t:-?#&*!|>'\"%@`{}[],abc0.~<="), max_size=60))
 def test_no_text_raises_anything_but_a_bundle_error(text: str) -> None:
-    try:
-        document = read_document(text)
-    except BundleError as error:
-        assert error.problems
-    else:
-        assert isinstance(document.tree, dict)
+    with contextlib.suppress(BundleError):
+        assert isinstance(read_document(text).tree, dict)
 
 
 def test_a_file_is_read_as_utf_8(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from ext_proc.errors import ProtocolError
 from ext_proc.events import BodyReceived, Direction, HeadersReceived, TrailersReceived
 from ext_proc.headers import Headers
 
-EVENTS = {
+EVENTS: dict[Kind, HeadersReceived | BodyReceived | TrailersReceived] = {
     Kind.HEADERS: HeadersReceived(Direction.REQUEST, Headers()),
     Kind.HEADERS_END: HeadersReceived(Direction.REQUEST, Headers(), end_of_stream=True),
     Kind.BODY: BodyReceived(Direction.REQUEST, b"x"),

@@ -97,8 +97,8 @@ class Play:
         return [(e.policy, str(e.verdict), e.reason, e.enforced) for e in self.trail.entries]
 
 
-async def _within(awaitable: Awaitable[Any], timeout: float) -> Any:
-    async with asyncio.timeout(timeout):
+async def _within(awaitable: Awaitable[Any], seconds: float) -> Any:
+    async with asyncio.timeout(seconds):
         return await awaitable
 
 

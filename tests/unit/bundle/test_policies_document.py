@@ -1,0 +1,48 @@
+"""The newcomer's steps in docs/policies.md, taken as they stand."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from ext_proc.cli import app
+
+DOCUMENT = (Path(__file__).parents[3] / "docs" / "policies.md").read_text("utf-8")
+EXAMPLES = dict(re.findall(r"<!-- example: (\S+) -->\n```\w+\n(.*?)```", DOCUMENT, re.DOTALL))
+MODULES = ("my_module", "test_my_module")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    for name, text in EXAMPLES.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    for name in MODULES:
+        sys.modules.pop(name, None)
+
+
+def test_the_example_bundle_is_told_as_the_document_says(folder: Path) -> None:
+    assert set(EXAMPLES) == {"my_module.py", "bundle.yaml", "test_my_module.py"}
+    good = CliRunner().invoke(app, ["check", "bundle.yaml"])
+    assert good.exit_code == 0
+    assert f"gatehouse check bundle.yaml\n{good.output}```" in DOCUMENT
+    (folder / "bundle.yaml").write_text(EXAMPLES["bundle.yaml"].replace("allow: [", "alow: ["))
+    broken = CliRunner().invoke(app, ["check", "bundle.yaml"])
+    assert broken.exit_code == 1
+    assert f"gatehouse check bundle.yaml\n{broken.output}```" in DOCUMENT
+
+
+def test_the_examples_own_tests_pass(folder: Path) -> None:
+    module = importlib.import_module("test_my_module")
+    tests = [function for name, function in vars(module).items() if name.startswith("test_")]
+    assert len(tests) == 2
+    for test in tests:
+        test()

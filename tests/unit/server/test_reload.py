@@ -1,0 +1,127 @@
+"""Bundles come and go; the one in force is always a good one."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ext_proc.engine.route import Rulebook
+from ext_proc.errors import BundleError, Problem
+from ext_proc.limits import MIB, Limits
+from ext_proc.server.aio import message_length
+from ext_proc.server.reload import Bundles
+from ext_proc.telemetry.metrics import Metrics
+from tests.unit.server.fakes import MemoryLog, soon
+
+FIRST, SECOND = Rulebook("b", "1"), Rulebook("b", "2")
+
+
+class Loader:
+    """Gives one result after another; an exception is raised."""
+
+    def __init__(self, *results: Any) -> None:
+        self.results = list(results)
+        self.threads: list[int] = []
+
+    def __call__(self, path: Path) -> Rulebook:
+        self.threads.append(threading.get_ident())
+        result = self.results.pop(0)
+        if isinstance(result, Exception):
+            raise result
+        assert isinstance(result, Rulebook)
+        return result
+
+
+class Setting:
+    def __init__(self, load: Any) -> None:
+        self.metrics, self.log = Metrics("here"), MemoryLog()
+        self.bundles = Bundles(
+            Path("bundle.yaml"), FIRST, load=load, metrics=self.metrics, log=self.log, max_message=64 * MIB
+        )
+
+    def reloads(self, result: str) -> float | None:
+        return self.metrics.registry.get_sample_value(
+            "gatehouse_bundle_reloads_total", {"region": "here", "result": result}
+        )
+
+    def in_force(self, revision: str) -> float | None:
+        return self.metrics.registry.get_sample_value(
+            "gatehouse_bundle_info", {"region": "here", "name": "b", "revision": revision}
+        )
+
+
+async def test_a_good_bundle_takes_over() -> None:
+    setting = Setting(Loader(SECOND))
+    await soon(setting.bundles.reload())
+    assert setting.bundles.current is SECOND
+    assert (setting.reloads("ok"), setting.reloads("failed")) == (1, 0)
+    assert (setting.in_force("1"), setting.in_force("2")) == (None, 1)
+    assert setting.log.lines == [
+        ("info", "bundle reloaded", {"name": "b", "revision": "2", "previous_revision": "1"})
+    ]
+
+
+async def test_a_bad_bundle_never_replaces_a_good_one_and_every_problem_is_logged() -> None:
+    problems = [Problem("routes[0]", "expected a name"), Problem("policies[1].type", "unknown", "nope")]
+    setting = Setting(Loader(BundleError(problems)))
+    await soon(setting.bundles.reload())
+    assert setting.bundles.current is FIRST
+    assert (setting.reloads("ok"), setting.reloads("failed")) == (0, 1)
+    assert setting.in_force("1") == 1
+    ((level, _, facts),) = setting.log.lines
+    assert level == "error"
+    assert facts["problems"] == [str(problem) for problem in problems]
+
+
+async def test_a_loader_that_breaks_is_a_bad_bundle_too() -> None:
+    setting = Setting(Loader(ValueError("a secret")))
+    await soon(setting.bundles.reload())
+    assert setting.bundles.current is FIRST
+    assert setting.reloads("failed") == 1
+    assert "a secret" not in str(setting.log.lines)
+
+
+async def test_loading_does_not_stop_the_loop() -> None:
+    loader = Loader(SECOND)
+    await soon(Setting(loader).bundles.reload())
+    assert loader.threads != [threading.get_ident()]
+
+
+async def test_requests_that_come_during_a_load_are_served_by_one_more() -> None:
+    loop = asyncio.get_running_loop()
+    begun: asyncio.Queue[None] = asyncio.Queue()
+    go_on = threading.Semaphore(0)
+    loads = []
+
+    def load(path: Path) -> Rulebook:
+        loads.append(path)
+        loop.call_soon_threadsafe(begun.put_nowait, None)
+        assert go_on.acquire(timeout=5)
+        return Rulebook("b", str(len(loads) + 1))
+
+    setting = Setting(load)
+    setting.bundles.request()
+    await soon(begun.get())
+    for _ in range(5):
+        setting.bundles.request()
+    go_on.release()
+    await soon(begun.get())
+    assert setting.bundles.current.revision == "2"
+    (reloading,) = asyncio.all_tasks() - {asyncio.current_task()}
+    go_on.release()
+    await soon(reloading)
+    assert setting.bundles.current.revision == "3"
+    assert len(loads) == 2
+
+
+@pytest.mark.parametrize(("size", "warned"), [(32 * MIB, False), (128 * MIB, True)])
+async def test_limits_that_outgrow_the_servers_messages_are_warned_of(size: int, warned: bool) -> None:
+    limits = Limits(request_body=size)
+    assert (message_length(limits) > 64 * MIB) is warned
+    setting = Setting(Loader(Rulebook("b", "2", limits=limits)))
+    await soon(setting.bundles.reload())
+    assert bool(setting.log.of("warning")) is warned
