@@ -48,7 +48,7 @@ def serve(
     listen: Annotated[
         str, typer.Option(help="Where Envoy connects: unix:PATH or HOST:PORT.", envvar="GATEHOUSE_LISTEN")
     ] = "127.0.0.1:50051",
-    admin: Admin = "127.0.0.1:9901",
+    admin: Admin = "127.0.0.1:9902",
     region: Annotated[
         str, typer.Option(help="Written into metrics, spans and decisions.", envvar="GATEHOUSE_REGION")
     ] = "",
@@ -175,7 +175,7 @@ def demo(
 @app.command()
 def explain(
     trail_id: Annotated[str, typer.Argument(metavar="ID", help="The trail's id, as a denial carries it.")],
-    admin: Admin = "127.0.0.1:9901",
+    admin: Admin = "127.0.0.1:9902",
 ) -> None:
     """Shows the way of one decision: stages, policies, verdicts and reasons."""
     from ext_proc.server import explain as explaining

@@ -1,7 +1,7 @@
 """What a codec is: bytes to messages and back, for one wire format.
 
 Rules:
-- Frames partition the input: b"".join(frame.raw) == input, whatever the chunks; comments, ids, BOMs and blanks included.
+- Frames partition the input: b"".join(frame.raw) == input, whatever the chunks; comments, ids and blanks included.
 - A decoder never raises on bytes: what it cannot read is a frame with an `Opaque` message.
 - A codec keeps nothing between exchanges and decides nothing.
 
@@ -37,6 +37,11 @@ class Frame(Protocol):
 
     @property
     def messages(self) -> Sequence[Message]: ...
+
+    @property
+    def batch(self) -> bool:
+        """Whether the messages stand in an array, which an answer to them must be too."""
+        ...
 
     def encode(self, changes: Mapping[int, Message | None], joined: Sequence[Message] = ()) -> bytes:
         """The frame's bytes with messages replaced by index (None drops one) and `joined` ones added at the end.

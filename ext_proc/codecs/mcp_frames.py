@@ -62,6 +62,10 @@ class JsonFrame:
     def messages(self) -> Sequence[Message]:
         return self.payload.messages
 
+    @property
+    def batch(self) -> bool:
+        return self.payload.is_array
+
     def encode(self, changes: Changes, joined: Sequence[Message] = ()) -> bytes:
         """See `codec.Frame`."""
         changes = _real(changes, self.messages)
@@ -82,6 +86,10 @@ class EventFrame:
     @property
     def messages(self) -> Sequence[Message]:
         return self.payload.messages
+
+    @property
+    def batch(self) -> bool:
+        return self.payload.is_array
 
     def encode(self, changes: Changes, joined: Sequence[Message] = ()) -> bytes:
         """See `codec.Frame`."""

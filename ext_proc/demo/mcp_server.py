@@ -34,12 +34,12 @@ READS = ToolAnnotations(read_only_hint=True)
 DESTROYS = ToolAnnotations(read_only_hint=False, destructive_hint=True)
 
 
-class Weather(BaseModel):
-    """What `weather.get` answers as structured content."""
+class Statistics(BaseModel):
+    """What `docs.statistics` answers as structured content."""
 
-    city: str
-    celsius: float
-    conditions: str
+    documents: int
+    words: int
+    longest: str
 
 
 server = MCPServer("gatehouse-demo", instructions="A few harmless tools to try policies on.")
@@ -66,8 +66,8 @@ def delete_file(path: str) -> str:
     return f"deleted {path}"
 
 
-@server.tool(annotations=READS)
-async def slow_report(ctx: Context) -> str:
+@server.tool(name="docs.report", annotations=READS)
+async def write_report(ctx: Context) -> str:
     """Write a report in about a second, telling the progress after each step."""
     for step in range(1, _REPORT_STEPS + 1):
         await anyio.sleep(_STEP_SECONDS)
@@ -75,16 +75,23 @@ async def slow_report(ctx: Context) -> str:
     return "the report is done"
 
 
-@server.tool(name="weather.get", annotations=READS)
-def get_weather(city: str) -> Weather:
-    """The weather in a city, as structured content."""
-    return Weather(city=city, celsius=21.5, conditions="clear")
+@server.tool(name="docs.statistics", annotations=READS)
+def count_documents() -> Statistics:
+    """How much there is to read, as structured content."""
+    words = {name: len(text.split()) for name, text in _DOCUMENTS.items()}
+    return Statistics(documents=len(words), words=sum(words.values()), longest=max(words, key=lambda name: words[name]))
 
 
-@server.tool(name="unicode.echo", annotations=READS)
-def echo_unicode(text: str) -> str:
+@server.tool(name="docs.echo", annotations=READS)
+def echo(text: str) -> str:
     """Answer with the same text, character for character."""
     return text
+
+
+@server.tool(annotations=READS)
+def export_salaries() -> str:
+    """Harmless by its annotation, and named by no rule: annotations are the server's own word."""
+    return "name,salary"
 
 
 def main() -> None:

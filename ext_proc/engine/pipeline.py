@@ -97,8 +97,12 @@ class Pipeline:
         """Whether any policy has a hook at `stage`."""
         return bool(self._by_stage[stage])
 
+    def enforces_at(self, stage: Stage) -> bool:
+        """Whether any policy can stop something at `stage`."""
+        return any(binding.enforce and not hook.observes for _, binding, hook in self._by_stage[stage])
+
     def wants(self, stage: Stage, classes: Iterable[type[Message]]) -> bool:
-        """Whether any policy would see a message of one of `classes` (or of a class below one) at `stage`."""
+        """Whether any policy would see a message of one of `classes` at `stage`."""
         return self._any(stage, classes, holding=False)
 
     def holds(self, stage: Stage, classes: Iterable[type[Message]]) -> bool:
@@ -115,7 +119,7 @@ class Pipeline:
         for _, binding, hook in self._by_stage[stage]:
             if holding and (hook.observes or not binding.enforce):
                 continue
-            if any(issubclass(a, b) or issubclass(b, a) for a in possible for b in hook.wants):
+            if any(issubclass(message, hook.wants) for message in possible):
                 return True
         return False
 

@@ -200,7 +200,7 @@ class RequestSide:
     def _decide_frame(self, frame: Frame) -> Generator[Checkpoint, Decision, dict[int, Message | None] | None]:
         """The changes to a frame; None where the client has been answered instead."""
         scope = self.scope
-        batch = len(frame.messages) > 1
+        batch = frame.batch
         changes: dict[int, Message | None] = {}
         for index, message in enumerate(frame.messages):
             denial: Deny | Respond | None

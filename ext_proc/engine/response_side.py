@@ -306,7 +306,8 @@ class ResponseSide:
         for index, message in enumerate(frame.messages):
             denial: Deny | Respond | None = None
             if isinstance(message, Opaque):
-                if not self._plan.edits or not scope.route.pipeline.holds(Stage.RESPONSE, (Message,)):
+                readable_otherwise = not message.malformed and not message.too_large  # the server's own error page
+                if readable_otherwise or not self._plan.edits or not scope.route.pipeline.enforces_at(Stage.RESPONSE):
                     continue
                 scope.engine_denial(Stage.RESPONSE, message.reason)
                 denial = _UNREADABLE

@@ -24,6 +24,7 @@ from ext_proc.telemetry.history import SIZE
 
 _SECONDS = 5.0
 _LONGEST_ANSWER = 1024 * 1024  # bytes; a trail is bounded far below
+_PIPE_WIDTH = 200
 _STYLES = {"allow": "green", "change": "cyan", "deny": "bold red", "respond": "bold red", "error": "bold yellow"}
 
 
@@ -46,7 +47,8 @@ def explain(trail_id: str, admin: str) -> int:
     except (_Unexplained, AddressError) as error:
         print(error, file=sys.stderr)
         return 1
-    _show(decision, Console(highlight=False))
+    # What reads a pipe has no screen to fit.
+    _show(decision, Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH))
     return 0
 
 

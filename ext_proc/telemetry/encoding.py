@@ -25,4 +25,4 @@ def to_json(value: Any) -> bytes:
     try:
         return _ENCODER.encode(value)
     except (UnicodeEncodeError, TypeError, ValueError):
-        return json.dumps(value, default=str, skipkeys=True, separators=(",", ":")).encode("ascii")
+        return json.dumps(value, default=str, separators=(",", ":")).encode("ascii")

@@ -256,6 +256,12 @@ def test_a_batch_that_is_all_denied_is_answered_at_once() -> None:
     assert [m["id"] for m in played.client.json] == [1, 2]
 
 
+def test_a_denied_batch_of_one_is_answered_with_an_array_of_one() -> None:
+    played = pass_through(rulebook_of(DenyTool("a")), request([call("a", id=1)]), DONE)
+    assert played.client is not None
+    assert [m["id"] for m in played.client.json] == [1]
+
+
 def test_where_only_notifications_are_left_of_a_batch_their_202_becomes_the_denials() -> None:
     sent = request([call("a", id=1), {"jsonrpc": "2.0", "method": "notifications/cancelled"}])
     played = pass_through(rulebook_of(DenyTool("a")), sent, HttpResponse(status=202, headers={}))

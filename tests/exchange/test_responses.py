@@ -224,6 +224,14 @@ def test_the_upstreams_own_errors_pass_untouched() -> None:
     assert played.trail.outcome == "protocol_error"
 
 
+def test_the_upstreams_own_error_page_passes_although_it_calls_itself_json() -> None:
+    answer = response({"detail": "no such session"}, status=404)
+    played = pass_through(rulebook_of(Guard()), request(LIST), answer)
+    assert played.client is not None
+    assert (played.client.status, played.client.body) == (404, answer.body)
+    assert played.trail.outcome == "protocol_error"
+
+
 def ok(**result: Any) -> dict[str, Any]:
     return {"jsonrpc": "2.0", "id": 1, "result": result}
 

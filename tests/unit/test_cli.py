@@ -180,7 +180,7 @@ def test_serve_hands_on_its_settings(monkeypatch: pytest.MonkeyPatch, bundle: Pa
     }
     assert runner.invoke(cli.app, ["serve"], env=everything).exit_code == 3
     assert serve.calls == [
-        (Settings(bundle=bundle, listen="127.0.0.1:50051", admin="127.0.0.1:9901"),),
+        (Settings(bundle=bundle, listen="127.0.0.1:50051", admin="127.0.0.1:9902"),),
         (
             Settings(
                 bundle=bundle,
@@ -213,7 +213,7 @@ def test_explain_hands_on_the_id(monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in(monkeypatch, "ext_proc.server", "explain", explain=explain)
     assert runner.invoke(cli.app, ["explain", "abc"]).exit_code == 0
     assert runner.invoke(cli.app, ["explain", "abc", "--admin", "127.0.0.1:1"]).exit_code == 0
-    assert explain.calls == [("abc", "127.0.0.1:9901"), ("abc", "127.0.0.1:1")]
+    assert explain.calls == [("abc", "127.0.0.1:9902"), ("abc", "127.0.0.1:1")]
 
 
 def test_every_option_reads_an_environment_variable() -> None:

@@ -17,7 +17,8 @@ BOTH: list[Mode] = ["auto", "legacy"]
 async def test_it_lists_its_tools_and_says_which_destroy(mode: Mode) -> None:
     async with Client(server, mode=mode) as client:
         tools = {tool.name: tool.annotations for tool in (await client.list_tools()).tools}
-    assert set(tools) == {"search", "docs.read", "delete_file", "slow_report", "weather.get", "unicode.echo"}
+    documents = {"docs.read", "docs.report", "docs.statistics", "docs.echo"}
+    assert set(tools) == {"search", "delete_file", "export_salaries", *documents}
     assert [name for name, hints in tools.items() if hints is not None and hints.destructive_hint] == ["delete_file"]
 
 
@@ -30,7 +31,7 @@ async def test_it_tells_its_progress(mode: Mode, monkeypatch: pytest.MonkeyPatch
         steps.append((progress, total))
 
     async with Client(server, mode=mode) as client:
-        await client.call_tool("slow_report", {}, progress_callback=note)
+        await client.call_tool("docs.report", {}, progress_callback=note)
     assert steps == [(1, 5), (2, 5), (3, 5), (4, 5), (5, 5)]
 
 
@@ -38,11 +39,11 @@ async def test_it_tells_its_progress(mode: Mode, monkeypatch: pytest.MonkeyPatch
 async def test_it_answers_with_text_structure_and_errors(mode: Mode) -> None:
     async with Client(server, mode=mode) as client:
         found = await client.call_tool("search", {"query": "queue"})
-        weather = await client.call_tool("weather.get", {"city": "Rome"})
-        echo = await client.call_tool("unicode.echo", {"text": "Grüße 🌍"})
+        counted = await client.call_tool("docs.statistics")
+        echo = await client.call_tool("docs.echo", {"text": "Grüße 🌍"})
         missing = await client.call_tool("docs.read", {"name": "secrets"})
     assert found.structured_content == {"result": "runbook"}
-    assert weather.structured_content == {"city": "Rome", "celsius": 21.5, "conditions": "clear"}
+    assert counted.structured_content == {"documents": 3, "words": 35, "longest": "runbook"}
     assert echo.structured_content == {"result": "Grüße 🌍"}
     assert missing.is_error
     assert "there is no document 'secrets'" in str(missing.content)

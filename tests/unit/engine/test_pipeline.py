@@ -13,7 +13,7 @@ from ext_proc.engine.pipeline import Binding, Pipeline
 from ext_proc.expressions import Expression
 from ext_proc.headers import HeaderMutation, Headers
 from ext_proc.identity import UNKNOWN
-from ext_proc.messages import McpNotification, Message, RequestHead, ToolCall, ToolList
+from ext_proc.messages import McpError, McpNotification, McpResult, Message, RequestHead, ToolCall, ToolList
 from ext_proc.policy import Context, Deny, Exchanged, Mutation, NoParameters, Policy, Respond, Verdict
 from ext_proc.testing import call
 from ext_proc.trail import Stage, Trail, Word
@@ -294,6 +294,24 @@ def test_a_pipeline_knows_what_it_wants_and_what_it_holds() -> None:
     assert not pipeline.holds(Stage.RESPONSE, (ToolList,))
     assert not pipeline.enforces
     enforced = Pipeline([Binding(Scripted("p"))], Clock())
-    assert enforced.holds(Stage.RESPONSE, (Message,))
-    assert not enforced.holds(Stage.RESPONSE, (ToolCall,))
+    assert enforced.holds(Stage.RESPONSE, (McpError, ToolList))
+    assert not enforced.holds(Stage.RESPONSE, (McpResult, ToolCall))
     assert enforced.enforces
+    assert enforced.enforces_at(Stage.RESPONSE)
+    assert not enforced.enforces_at(Stage.RESPONSE_HEADERS)
+
+
+def test_a_pipeline_holds_all_only_if_every_class_is_wanted_by_an_enforcing_policy() -> None:
+    class Both(Scripted):
+        async def on_response_headers(self, ctx: Context[list[str]]) -> Verdict:
+            return None
+
+    class Everything(Policy[NoParameters, None]):
+        def on_response(self, message: Message, ctx: Context[None]) -> Verdict:
+            return None
+
+    classes = (ToolList, McpError)
+    assert not Pipeline([Binding(Both("lists"))], Clock()).holds_all(Stage.RESPONSE, classes)
+    everything = Everything("everything", NoParameters())
+    assert Pipeline([Binding(everything)], Clock()).holds_all(Stage.RESPONSE, classes)
+    assert not Pipeline([Binding(everything, enforce=False)], Clock()).holds_all(Stage.RESPONSE, classes)

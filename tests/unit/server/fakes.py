@@ -150,6 +150,22 @@ def headers_message() -> bytes:
     return request.SerializeToString()
 
 
+def post_message(path: str, length: int) -> bytes:
+    """A ProcessingRequest with the headers of a POST of JSON."""
+    request = ProcessingRequest()
+    lines = {
+        ":method": "POST",
+        ":path": path,
+        ":authority": "test",
+        "content-type": "application/json",
+        "accept": "application/json, text/event-stream",
+        "content-length": str(length),
+    }
+    for key, value in lines.items():
+        request.request_headers.headers.headers.add(key=key, raw_value=value.encode())
+    return request.SerializeToString()
+
+
 def body_message(size: int = 1) -> bytes:
     """A ProcessingRequest with a request body."""
     return ProcessingRequest(request_body=HttpBody(body=b"x" * size, end_of_stream=True)).SerializeToString()
@@ -170,7 +186,7 @@ class Served:
         self.log = MemoryLog()
         self.make: Callable[[], FakeExchange] = FakeExchange
         self.server = AioServer(self._open, self.recorded.put_nowait, self.log, limits=limits)
-        self.channel: grpc.aio.Channel
+        self.channel: Any = None  # the stubs ask for arguments that are optional
 
     def _open(self) -> FakeExchange:
         self.exchanges.append(self.make())

@@ -154,6 +154,8 @@ async def test_on_complete_outlives_its_rpc_and_the_server_waits_for_it(served: 
         assert await soon(call.code()) is grpc.StatusCode.OK
     await soon(policy.started.wait())
     stopping = asyncio.ensure_future(served.server.stop(5.0))
+    await asyncio.wait((stopping,), timeout=0.1)
+    assert not stopping.done()
     policy.go_on.set()
     assert await soon(stopping) is True
     assert policy.finished == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import Any
 
@@ -113,10 +114,9 @@ async def test_a_hook_past_its_time_has_failed() -> None:
 
 async def test_a_hook_that_goes_on_past_its_time_has_failed_too() -> None:
     async def stubborn() -> Verdict:
-        try:
+        with contextlib.suppress(asyncio.CancelledError):
             await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            return None
+        return None
 
     exchange = FakeExchange(Hook(stubborn), timeout=0.01)
     await drive(exchange, headers_message())

@@ -60,9 +60,7 @@ async def test_a_good_bundle_takes_over() -> None:
     assert setting.bundles.current is SECOND
     assert (setting.reloads("ok"), setting.reloads("failed")) == (1, 0)
     assert (setting.in_force("1"), setting.in_force("2")) == (None, 1)
-    assert setting.log.lines == [
-        ("info", "bundle reloaded", {"name": "b", "revision": "2", "previous_revision": "1"})
-    ]
+    assert setting.log.lines == [("info", "bundle reloaded", {"name": "b", "revision": "2", "previous_revision": "1"})]
 
 
 async def test_a_bad_bundle_never_replaces_a_good_one_and_every_problem_is_logged() -> None:

@@ -16,8 +16,10 @@ import grpc
 import grpc.aio
 import pytest
 
+from ext_proc.wire.pb.external_processor_pb2 import HttpBody, ProcessingRequest, ProcessingResponse
+from ext_proc.wire.pb.processing_mode_pb2 import ProcessingMode
 from ext_proc.wire.service import PROCESS
-from tests.unit.server.fakes import headers_message
+from tests.unit.server.fakes import headers_message, post_message
 from tests.unit.server.test_http import get, send, status
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -89,16 +91,26 @@ async def running(bundle: Path, *options: str) -> AsyncIterator[Running]:
         await process.communicate()
 
 
+def write(bundle: Path, text: str) -> None:
+    bundle.write_text(text)
+
+
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
     path = tmp_path / "bundle.yaml"
-    path.write_text(BUNDLE.replace("REVISION", "1"))
+    write(path, BUNDLE.replace("REVISION", "1"))
     return path
+
+
+@pytest.fixture
+def default_bundle() -> Path:
+    return ROOT / "policies" / "bundles" / "default.yaml"
 
 
 @contextlib.asynccontextmanager
 async def exchange(process: Running) -> AsyncIterator[Any]:
     """An exchange that had its first reply."""
+    channel: Any  # the stubs ask for arguments that are optional
     async with grpc.aio.insecure_channel(process.listen) as channel:
         call = channel.stream_stream(PROCESS)()
         await call.write(headers_message())
@@ -135,10 +147,34 @@ async def test_an_exchange_is_decided_logged_and_explained(bundle: Path) -> None
         assert decision["id"] in shown.decode()
 
 
+async def test_a_denied_tool_call_is_found_by_the_id_that_its_caller_got(default_bundle: Path) -> None:
+    body = b'{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"delete_all","arguments":{"a":"hush"}}}'
+    async with running(default_bundle) as process:
+        channel: Any
+        async with grpc.aio.insecure_channel(process.listen) as channel:
+            call = channel.stream_stream(PROCESS)()
+            await call.write(post_message("/mcp", len(body)))
+            headers = ProcessingResponse.FromString(await call.read())
+            assert headers.mode_override.request_body_mode == ProcessingMode.BUFFERED
+            await call.write(
+                ProcessingRequest(request_body=HttpBody(body=body, end_of_stream=True)).SerializeToString()
+            )
+            denial = ProcessingResponse.FromString(await call.read()).immediate_response
+            assert await finish(call) is grpc.StatusCode.OK
+        decision = await process.decision()
+        assert decision["id"] in denial.body.decode()
+        assert (decision["level"], decision["outcome"], decision["target"]) == ("warning", "refused", "delete_all")
+        found = await process.asked("/decisions?outcome=refused&policy=who-may-call")
+        assert json.loads(found.partition(b"\r\n\r\n")[2])["decisions"][0]["id"] == decision["id"]
+        metrics = await process.asked("/metrics")
+        assert b'gatehouse_verdicts_total{enforced="true",policy="who-may-call",' in metrics
+        assert b"hush" not in str(decision).encode() + found + metrics
+
+
 async def test_sighup_swaps_the_bundle_and_an_exchange_ends_under_the_one_it_began_with(bundle: Path) -> None:
     async with running(bundle) as process:
         async with exchange(process) as early:
-            bundle.write_text(BUNDLE.replace("REVISION", "2"))
+            write(bundle, BUNDLE.replace("REVISION", "2"))
             process.signalled(signal.SIGHUP)
             assert (await process.logged("bundle reloaded"))["revision"] == "2"
             async with exchange(process) as late:
@@ -149,7 +185,7 @@ async def test_sighup_swaps_the_bundle_and_an_exchange_ends_under_the_one_it_beg
 
 async def test_sighup_with_a_bad_bundle_keeps_the_good_one(bundle: Path) -> None:
     async with running(bundle) as process:
-        bundle.write_text("kind: Nonsense")
+        write(bundle, "kind: Nonsense")
         process.signalled(signal.SIGHUP)
         facts = await process.logged("bundle not reloaded; the one in force stays")
         assert facts["revision"] == "1"
@@ -207,7 +243,7 @@ async def refused(bundle: Path, *options: str) -> str:
 
 
 async def test_a_bundle_that_cannot_be_used_ends_the_start_with_every_problem(bundle: Path) -> None:
-    bundle.write_text(BUNDLE.replace("routes: []", "routes: 1\npolicies: 2"))
+    write(bundle, BUNDLE.replace("routes: []", "routes: 1\npolicies: 2"))
     said = await refused(bundle)
     assert "routes" in said
     assert "policies" in said

@@ -1,0 +1,91 @@
+"""Lines to paste into a terminal while the demo runs; a test runs each of them as it stands.
+
+Rules:
+- A line needs nothing but a POSIX shell, curl and the running demo.
+- MCP is asked on 2026-07-28, the one revision that needs no handshake.
+
+Not here: the tour.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from dataclasses import dataclass
+
+from ext_proc.demo.stack import Stack
+
+_VERSION = "2026-07-28"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A command, what it shows, and a text that its output must hold."""
+
+    says: str
+    command: str
+    shows: str
+
+
+def curls(stack: Stack) -> list[Line]:
+    """The lines for a running stack."""
+    denied = _mcp(stack, "tools/call", {"name": "delete_file", "arguments": {"path": "/tmp/x"}})
+    gatehouse = shlex.join([sys.executable, "-m", "ext_proc.cli"])
+    admin = stack.admin_url.removeprefix("http://")
+    trail = "$(" + denied + ' | sed \'s/.*"trail":"\\([^"]*\\)".*/\\1/\')'
+    return [
+        Line("the tools that a stranger sees", _mcp(stack, "tools/list", {}), '"docs.read"'),
+        Line(
+            "a tool that everybody may call",
+            _mcp(stack, "tools/call", {"name": "search", "arguments": {"query": "queue"}}),
+            "runbook",
+        ),
+        Line("a tool that a stranger may not call", denied, "deleting needs the admin group"),
+        Line(
+            "the same with an admin's token",
+            _mcp(
+                stack,
+                "tools/call",
+                {"name": "delete_file", "arguments": {"path": "/tmp/x"}},
+                stack.token("ann", {"groups": ["admin"]}),
+            ),
+            "deleted /tmp/x",
+        ),
+        Line("why a call was denied", f"{gatehouse} explain --admin {admin} {trail}", "tool-not-allowed"),
+        Line(
+            "two names in one call: read by one program as harmless, by another as not",
+            f"curl -s {stack.mcp_url} -H 'content-type: application/json'"
+            ' -d \'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"search","name":"delete_file"}}\'',
+            "-32700",
+        ),
+        Line(
+            "a model, on a route that no policy governs",
+            f"curl -s {stack.models_url}/chat/completions -H 'content-type: application/json'"
+            ' -d \'{"model":"any","messages":[{"role":"user","content":"hello"}]}\'',
+            "This is model-a",
+        ),
+        Line("the latest decisions", f"curl -s '{stack.admin_url}/decisions?limit=2'", '"decisions"'),
+        Line("the metrics", f"curl -s {stack.admin_url}/metrics", "gatehouse_exchanges_total"),
+    ]
+
+
+def _mcp(stack: Stack, method: str, params: dict[str, object], token: str = "") -> str:
+    meta = {
+        "io.modelcontextprotocol/protocolVersion": _VERSION,
+        "io.modelcontextprotocol/clientInfo": {"name": "curl", "version": "8"},
+        "io.modelcontextprotocol/clientCapabilities": {},
+    }
+    body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": {**params, "_meta": meta}}
+    headers = {
+        "content-type": "application/json",
+        "accept": "application/json, text/event-stream",
+        "mcp-protocol-version": _VERSION,
+        "mcp-method": method,
+    }
+    if "name" in params:
+        headers["mcp-name"] = str(params["name"])
+    if token:
+        headers["authorization"] = f"Bearer {token}"
+    given = " ".join(f"-H {shlex.quote(f'{name}: {value}')}" for name, value in headers.items())
+    return f"curl -s {stack.mcp_url} {given} -d {shlex.quote(json.dumps(body, separators=(',', ':')))}"

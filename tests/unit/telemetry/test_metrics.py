@@ -1,0 +1,145 @@
+"""Metrics over trails."""
+
+from __future__ import annotations
+
+import pytest
+
+from ext_proc.telemetry.metrics import LONGEST, NAMES, OTHER, REASONS, REVISIONS, Metrics, Vocabulary
+from ext_proc.trail import Entry, Stage, Trail, Word
+
+
+def trail(revision: str = "7", route: str = "tools", **entries: str) -> Trail:
+    """A trail with one allowing entry per policy, with its reason."""
+    made = Trail("t", revision=revision, route=route, protocol="mcp", cause="half_closed", duration=0.2)
+    for policy, reason in entries.items():
+        made.record(Entry(policy, Stage.REQUEST, Word.ALLOW, reason, 0.001, enforced=True))
+    return made
+
+
+def value(metrics: Metrics, name: str, **labels: str) -> float | None:
+    return metrics.registry.get_sample_value(name, labels)
+
+
+def series(metrics: Metrics, name: str) -> list[dict[str, str]]:
+    """The labels of every series of `name`."""
+    return [s.labels for metric in metrics.registry.collect() for s in metric.samples if s.name == name]
+
+
+def test_an_exchange_is_counted_by_how_it_ended() -> None:
+    metrics = Metrics("eu")
+    metrics.record(trail())
+    metrics.record(trail())
+    what = {"region": "eu", "revision": "7", "route": "tools", "protocol": "mcp"}
+    assert value(metrics, "gatehouse_exchanges_total", **what, outcome="ok", cause="half_closed") == 2
+    assert value(metrics, "gatehouse_exchange_duration_seconds_count", **what) == 2
+    assert value(metrics, "gatehouse_exchange_duration_seconds_sum", **what) == pytest.approx(0.4)
+
+
+def test_a_verdict_is_counted_by_policy_stage_word_and_reason() -> None:
+    metrics = Metrics("eu")
+    made = trail()
+    for _ in range(3):
+        made.record(Entry("who", Stage.REQUEST, Word.DENY, "tool-not-allowed", 0.5, enforced=False))
+    made.record(Entry("who", Stage.REQUEST, Word.ALLOW, "", 0.5, enforced=True))
+    metrics.record(made)
+    at = {"region": "eu", "revision": "7", "policy": "who", "stage": "request"}
+    denied = {"verdict": "deny", "reason": "tool-not-allowed", "enforced": "false"}
+    assert value(metrics, "gatehouse_verdicts_total", **at, **denied) == 3
+    assert value(metrics, "gatehouse_verdicts_total", **at, verdict="allow", reason="", enforced="true") == 1
+    assert value(metrics, "gatehouse_policy_duration_seconds_count", **at) == 1
+    assert value(metrics, "gatehouse_policy_duration_seconds_sum", **at) == pytest.approx(2.0)
+
+
+def test_an_exchange_counts_to_the_revision_it_ran_under() -> None:
+    metrics = Metrics()
+    metrics.in_force("b", "2")
+    metrics.record(trail("1"))
+    metrics.record(trail("2"))
+    assert [labels["revision"] for labels in series(metrics, "gatehouse_exchanges_total")] == ["1", "2"]
+
+
+def test_only_the_last_revisions_are_kept() -> None:
+    metrics = Metrics()
+    for number in range(REVISIONS + 3):
+        metrics.record(trail(str(number), p=""))
+    kept = {str(number) for number in range(3, REVISIONS + 3)}
+    for name in ("exchanges_total", "verdicts_total", "exchange_duration_seconds_count"):
+        assert {labels["revision"] for labels in series(metrics, f"gatehouse_{name}")} == kept
+    assert {labels["revision"] for labels in series(metrics, "gatehouse_policy_duration_seconds_sum")} == kept
+    metrics.record(trail("0", p=""))
+    (count,) = [
+        sample.value
+        for metric in metrics.registry.collect()
+        for sample in metric.samples
+        if sample.name == "gatehouse_exchanges_total" and sample.labels["revision"] == "0"
+    ]
+    assert count == 1
+
+
+def test_a_revision_in_use_is_not_dropped_for_its_age() -> None:
+    metrics = Metrics()
+    for number in range(REVISIONS + 3):
+        metrics.record(trail(str(number)))
+        metrics.record(trail("steady"))
+    assert "steady" in {labels["revision"] for labels in series(metrics, "gatehouse_exchanges_total")}
+
+
+def test_reasons_past_a_count_become_other_and_leave_other_policies_theirs() -> None:
+    metrics = Metrics()
+    for number in range(REASONS + 10):
+        metrics.record(trail(noisy=f"reason-{number}"))
+    metrics.record(trail(quiet="one-of-few"))
+    found = series(metrics, "gatehouse_verdicts_total")
+    noisy = {labels["reason"] for labels in found if labels["policy"] == "noisy"}
+    assert len(noisy) == REASONS + 1
+    assert OTHER in noisy
+    assert {labels["reason"] for labels in found if labels["policy"] == "quiet"} == {"one-of-few"}
+
+
+def test_routes_and_policies_past_a_count_become_other() -> None:
+    metrics = Metrics()
+    for number in range(NAMES + 10):
+        metrics.record(trail(route=f"route-{number}", **{f"policy-{number}": ""}))
+    assert len({labels["route"] for labels in series(metrics, "gatehouse_exchanges_total")}) == NAMES + 1
+    assert len({labels["policy"] for labels in series(metrics, "gatehouse_verdicts_total")}) == NAMES + 1
+
+
+@pytest.mark.parametrize("text", ["x" * (LONGEST + 1), "a\nb", "\udcff"])
+def test_a_text_that_is_no_label_becomes_other(text: str) -> None:
+    assert Vocabulary(10).fold(text) == OTHER
+    metrics = Metrics()
+    metrics.record(trail(p=text))
+    assert metrics.exposition()[0]
+
+
+def test_reloads_are_there_before_the_first_one() -> None:
+    metrics = Metrics("eu")
+    assert value(metrics, "gatehouse_bundle_reloads_total", region="eu", result="failed") == 0
+    metrics.reloaded(ok=False)
+    metrics.reloaded(ok=True)
+    assert value(metrics, "gatehouse_bundle_reloads_total", region="eu", result="failed") == 1
+    assert value(metrics, "gatehouse_bundle_reloads_total", region="eu", result="ok") == 1
+
+
+def test_the_info_is_of_the_bundle_in_force_alone() -> None:
+    metrics = Metrics("eu")
+    metrics.in_force("b", "1")
+    metrics.in_force("b", "2")
+    assert series(metrics, "gatehouse_bundle_info") == [{"region": "eu", "name": "b", "revision": "2"}]
+
+
+def test_active_exchanges_are_asked_for_at_each_scrape() -> None:
+    metrics = Metrics("eu")
+    active = [3]
+    metrics.track_active(lambda: active[0])
+    assert value(metrics, "gatehouse_exchanges_active", region="eu") == 3
+    active[0] = 1
+    assert value(metrics, "gatehouse_exchanges_active", region="eu") == 1
+
+
+def test_every_metric_has_a_help_text_and_the_house_prefix() -> None:
+    metrics = Metrics()
+    metrics.record(trail(p=""))
+    ours = [metric for metric in metrics.registry.collect() if not metric.name.startswith("process_")]
+    assert len(ours) >= 7
+    assert all(metric.name.startswith("gatehouse_") and metric.documentation.endswith(".") for metric in ours)
