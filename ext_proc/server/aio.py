@@ -145,14 +145,11 @@ class AioServer:
             self._active -= 1
             self._completions.complete(exchange, cause)
         if cause is CloseCause.HALF_CLOSED:
-            code, details = grpc.StatusCode.FAILED_PRECONDITION, _abort_reason(exchange)
-        if details:
-            await context.abort(code, details)
-
-
-def _abort_reason(exchange: Drivable) -> str:
-    """Why the exchange wants no clean end even after Envoy's half-close; "" if it does."""
-    return next((reply.reason for reply in exchange.replies() if isinstance(reply, Abort)), "")
+            abort = next((reply for reply in exchange.replies() if isinstance(reply, Abort)), None)
+            if abort is None:
+                return
+            code, details = grpc.StatusCode.FAILED_PRECONDITION, abort.reason
+        await context.abort(code, details)
 
 
 def _options(max_message: int) -> list[tuple[str, int]]:

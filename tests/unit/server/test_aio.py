@@ -10,7 +10,7 @@ import grpc
 import grpc.aio
 import pytest
 
-from ext_proc.events import CloseCause, HeadersReceived
+from ext_proc.events import CloseCause, Closed, HeadersReceived
 from ext_proc.limits import MIB, Limits
 from ext_proc.replies import Abort
 from ext_proc.server.address import AddressError, TcpAddress, UnixAddress
@@ -41,10 +41,14 @@ class Failing(FakeExchange):
 
 
 class Aborting(FakeExchange):
+    """Aborts at the headers for `reason`."""
+
+    reason = "out of order"
+
     def receive(self, event: Any) -> None:
         super().receive(event)
         if isinstance(event, HeadersReceived):
-            self.replies_to_come = [Abort("out of order")]
+            self.replies_to_come = [Abort(self.reason)]
 
 
 async def exchange_headers(call: Any) -> None:
@@ -76,13 +80,33 @@ async def test_every_rpc_is_an_exchange_of_its_own(served: Served) -> None:
     assert served.server.active == 0
 
 
-async def test_an_abort_ends_the_rpc_with_an_error_status(served: Served) -> None:
-    served.make = Aborting
+@pytest.mark.parametrize("reason", ["out of order", ""])
+async def test_an_abort_ends_the_rpc_with_an_error_status(served: Served, reason: str) -> None:
+    class ForAReason(Aborting):
+        pass
+
+    ForAReason.reason = reason
+    served.make = ForAReason
     call = served.call()
     await soon(call.write(headers_message()))
     assert await soon(call.code()) is grpc.StatusCode.FAILED_PRECONDITION
-    assert await soon(call.details()) == "out of order"
+    assert await soon(call.details()) == reason
     assert served.exchanges[0].causes == [CloseCause.FAILED]
+
+
+async def test_an_abort_after_the_half_close_is_an_error_status_too(served: Served) -> None:
+    class Late(FakeExchange):
+        def receive(self, event: Any) -> None:
+            super().receive(event)
+            if isinstance(event, Closed):
+                self.replies_to_come = [Abort("cut short")]
+
+    served.make = Late
+    call = served.call()
+    await exchange_headers(call)
+    await soon(call.done_writing())
+    assert await soon(call.code()) is grpc.StatusCode.FAILED_PRECONDITION
+    assert await soon(call.details()) == "cut short"
 
 
 async def test_unreadable_bytes_end_the_rpc_with_an_error_status(served: Served) -> None:
