@@ -215,8 +215,11 @@ class _Run:
                 verdict = yield Pending(verdict, limit)
         except TimeoutError:
             raise PolicyError("timeout") from None
-        except Exception as error:
-            # The text of an arbitrary error may hold payload: its class alone goes into the trail.
+        except (KeyboardInterrupt, SystemExit, GeneratorExit):
+            raise
+        except BaseException as error:
+            # A panic of native code is a BaseException and as much the policy's fault as any other. The text of an
+            # arbitrary error may hold payload: its class alone goes into the trail.
             raise PolicyError(f"raised {type(error).__name__}") from error
         if not self.hook.is_async and self.clock() - began > limit:
             raise PolicyError("timeout")

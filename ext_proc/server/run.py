@@ -18,8 +18,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
-from ext_proc.bundle.load import load
+from ext_proc.bundle.load import examine
 from ext_proc.engine.exchange import Exchange
 from ext_proc.engine.route import Rulebook
 from ext_proc.errors import BundleError
@@ -33,7 +34,7 @@ from ext_proc.server.trail_id import new_trail_id
 from ext_proc.telemetry.history import History
 from ext_proc.telemetry.log import LEVELS, Log, StandardLibraryHandler, decision_log, json_log
 from ext_proc.telemetry.metrics import Metrics
-from ext_proc.telemetry.recorder import Recorder, View
+from ext_proc.telemetry.recorder import Recorder, View, governed_only
 
 _SPANS_CLOSE = 5.0  # seconds that a collector gets for the last spans
 
@@ -50,7 +51,7 @@ def serve(settings: Settings) -> int:
     log = json_log(sys.stderr.buffer, settings.log_level)
     logging.basicConfig(handlers=[StandardLibraryHandler(log)], level=logging.WARNING, force=True)
     try:
-        rulebook = load(settings.bundle)
+        rulebook = _load(settings.bundle, log)
     except BundleError as error:
         for problem in error.problems:
             print(problem, file=sys.stderr)
@@ -63,6 +64,20 @@ def serve(settings: Settings) -> int:
             print(error, file=sys.stderr)
             return 1
     return 0
+
+
+def _load(path: Path, log: Log) -> Rulebook:
+    """The bundle at `path`, its warnings logged.
+
+    Raises:
+        BundleError: it cannot be used.
+    """
+    found = examine(path)
+    if found.rulebook is None:
+        raise BundleError(found.problems)
+    for warning in found.warnings:
+        log.warning("the bundle has a weakness", path=warning.path, message=warning.message)
+    return found.rulebook
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -89,8 +104,8 @@ class _Process:
         metrics = Metrics(settings.region)
         history = History()
         views: dict[str, View] = {
-            "decision log": decision_log(json_log(sys.stdout.buffer), settings.region),
-            "history": history.record,
+            "decision log": governed_only(decision_log(json_log(sys.stdout.buffer), settings.region)),
+            "history": governed_only(history.record),
             "metrics": metrics.record,
         }
         self._close_spans: Callable[[], None] | None = None
@@ -103,7 +118,12 @@ class _Process:
         self._server = AioServer(self._open_exchange, Recorder(views, log).record, log, limits=rulebook.limits)
         metrics.track_active(lambda: self._server.active)
         self._bundles = Bundles(
-            settings.bundle, rulebook, load=load, metrics=metrics, log=log, max_message=self._server.max_message
+            settings.bundle,
+            rulebook,
+            load=lambda path: _load(path, log),
+            metrics=metrics,
+            log=log,
+            max_message=self._server.max_message,
         )
         admin = Admin(
             rulebook=lambda: self._bundles.current,

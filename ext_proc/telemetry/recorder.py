@@ -16,6 +16,19 @@ from ext_proc.trail import Trail
 View = Callable[[Trail], None]
 
 
+def governed_only(view: View) -> View:
+    """`view`, without the exchanges that no route matched and nobody refused: there are no decisions in them.
+
+    They are counted (metrics), but must not push decisions out of the history or fill the log.
+    """
+
+    def governed(trail: Trail) -> None:
+        if trail.route or trail.denied is not None:
+            view(trail)
+
+    return governed
+
+
 class Recorder:
     """Fans out to the views, in order.
 

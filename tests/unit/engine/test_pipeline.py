@@ -181,9 +181,22 @@ def _raises(message: Message, ctx: Context[Any]) -> Verdict:
     raise ValueError("secret payload")
 
 
+class Panic(BaseException):
+    """As native code raises one."""
+
+
+def _panics(message: Message, ctx: Context[Any]) -> Verdict:
+    raise Panic
+
+
 @pytest.mark.parametrize(
     ("answer", "reason"),
-    [(_raises, "raised ValueError"), (lambda m, c: "yes", "returned str"), (lambda m, c: True, "returned bool")],
+    [
+        (_raises, "raised ValueError"),
+        (_panics, "raised Panic"),
+        (lambda m, c: "yes", "returned str"),
+        (lambda m, c: True, "returned bool"),
+    ],
 )
 def test_a_policy_that_raises_or_returns_nonsense_is_denied_or_passed_over_as_on_error_says(
     answer: Callable[[Message, Context[Any]], Any], reason: str

@@ -28,7 +28,8 @@ BUNDLE = """
 apiVersion: gatehouse/v1
 kind: Bundle
 metadata: {name: tested, revision: "REVISION"}
-routes: []
+routes:
+  - {name: all, match: {path: /}, protocol: mcp, policies: []}
 """
 
 
@@ -135,7 +136,8 @@ async def test_an_exchange_is_decided_logged_and_explained(bundle: Path) -> None
         found = await process.asked(f"/decisions?id={decision['id']}")
         assert json.loads(found.partition(b"\r\n\r\n")[2])["decisions"][0]["id"] == decision["id"]
         metrics = await process.asked("/metrics")
-        assert b'outcome="ok",protocol="",region="eu",revision="1",route=""} 1.0' in metrics
+        labels = f'outcome="{decision["outcome"]}",protocol="mcp",region="eu",revision="1",route="all"'
+        assert labels.encode() + b"} 1.0" in metrics
         assert b'gatehouse_exchanges_active{region="eu"} 0.0' in metrics
         explaining = await asyncio.create_subprocess_exec(
             *[sys.executable, "-m", "ext_proc.cli", "explain", decision["id"], "--admin", process.admin],
@@ -243,7 +245,7 @@ async def refused(bundle: Path, *options: str) -> str:
 
 
 async def test_a_bundle_that_cannot_be_used_ends_the_start_with_every_problem(bundle: Path) -> None:
-    write(bundle, BUNDLE.replace("routes: []", "routes: 1\npolicies: 2"))
+    write(bundle, BUNDLE.partition("routes:")[0] + "routes: 1\npolicies: 2\n")
     said = await refused(bundle)
     assert "routes" in said
     assert "policies" in said

@@ -6,8 +6,8 @@ import io
 import json
 
 from ext_proc.telemetry.log import json_log
-from ext_proc.telemetry.recorder import Recorder
-from ext_proc.trail import Trail
+from ext_proc.telemetry.recorder import Recorder, governed_only
+from ext_proc.trail import Entry, Stage, Trail, Word
 
 
 def test_every_view_gets_every_trail() -> None:
@@ -33,3 +33,13 @@ def test_a_view_that_fails_stops_nobody_and_is_logged_once() -> None:
     (line,) = stream.getvalue().splitlines()
     assert (json.loads(line)["view"], json.loads(line)["error"]) == ("broken", "ValueError")
     assert b"payload" not in line
+
+
+def test_an_exchange_that_nothing_governed_is_no_decision_unless_it_was_refused() -> None:
+    seen: list[str] = []
+    view = governed_only(lambda trail: seen.append(trail.id))
+    unmatched, refused = Trail("unmatched"), Trail("refused")
+    refused.record(Entry("gatehouse", Stage.REQUEST_HEADERS, Word.DENY, "unmatched-route", 0.0, enforced=True))
+    for trail in (unmatched, refused, Trail("governed", route="tools")):
+        view(trail)
+    assert seen == ["refused", "governed"]
