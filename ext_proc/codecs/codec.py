@@ -15,10 +15,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 from ext_proc.limits import Limits
-from ext_proc.messages import Message, RequestHead, ResponseHead
+from ext_proc.messages import Channel, Message, Piece, RequestHead, ResponseHead
 from ext_proc.policy import Deny
 from ext_proc.replies import ImmediateReply
 from ext_proc.trail import Outcome
+
+
+NO_TEXTS: Mapping[int, str] = {}
 
 
 class Match(enum.Enum):
@@ -43,10 +46,29 @@ class Frame(Protocol):
         """Whether the messages stand in an array, which an answer to them must be too."""
         ...
 
-    def encode(self, changes: Mapping[int, Message | None], joined: Sequence[Message] = ()) -> bytes:
+    @property
+    def pieces(self) -> Sequence[Piece]:
+        """The texts of channels in it, in the order in which they stand; () where the format has no channels."""
+        ...
+
+    @property
+    def closes(self) -> Sequence[int]:
+        """The choices that end with it: no text of theirs may follow."""
+        ...
+
+    def encode(
+        self,
+        changes: Mapping[int, Message | None],
+        joined: Sequence[Message] = (),
+        texts: Mapping[int, str] = NO_TEXTS,
+    ) -> bytes:
         """The frame's bytes with messages replaced by index (None drops one) and `joined` ones added at the end.
 
-        With no changes and nothing joined this is `raw`.
+        Args:
+            texts: new texts for `pieces`, by index. What repeats or indexes a changed text (logprobs, annotations) is
+                removed or changed alike; every other byte stays.
+
+        With nothing to change this is `raw`.
         """
         ...
 
@@ -70,6 +92,17 @@ class Decoder(Protocol):
     @property
     def unanswered(self) -> Sequence[Message]:
         """The requests whose answers have not been seen; () for a request's decoder."""
+        ...
+
+    def text_event(self, channel: Channel, text: str) -> bytes:
+        """A new event that carries `text` on `channel`, with the stream's own id, model and shape."""
+        ...
+
+    def stream_end(self, deny: Deny, trail_id: str) -> bytes:
+        """What ends the answer here, in the protocol's own way, so that official clients end cleanly.
+
+        Of an answer cut off after its headers: an error for each request that waits, or the end of every open choice.
+        """
         ...
 
 

@@ -19,13 +19,15 @@ from typing import Any, Protocol
 
 import msgspec
 
-from ext_proc.codecs.codec import Frame
+from ext_proc.codecs.codec import NO_TEXTS, Frame
+from ext_proc.codecs.mcp_denials import refusal
 from ext_proc.codecs.mcp_messages import Asked, from_client, from_server, malformed
 from ext_proc.framing.body import WholeBody
 from ext_proc.framing.json_view import JsonError, parse
 from ext_proc.framing.sse import EventSplitter, ServerSentEvent, Span, encode_event, with_data, without_data
 from ext_proc.limits import Limits
-from ext_proc.messages import McpAnswer, McpRequest, Message, Opaque
+from ext_proc.messages import Channel, McpAnswer, McpRequest, Message, Opaque, Piece
+from ext_proc.policy import Deny
 from ext_proc.trail import Outcome
 
 _ELEMENTS = msgspec.json.Decoder(list[msgspec.Raw])
@@ -66,7 +68,15 @@ class JsonFrame:
     def batch(self) -> bool:
         return self.payload.is_array
 
-    def encode(self, changes: Changes, joined: Sequence[Message] = ()) -> bytes:
+    @property
+    def pieces(self) -> Sequence[Piece]:
+        return ()  # MCP's texts are parts of messages, not streams of their own
+
+    @property
+    def closes(self) -> Sequence[int]:
+        return ()
+
+    def encode(self, changes: Changes, joined: Sequence[Message] = (), texts: Mapping[int, str] = NO_TEXTS) -> bytes:
         """See `codec.Frame`."""
         changes = _real(changes, self.messages)
         return self.payload.encode(changes, joined) if changes or joined else self.raw
@@ -91,7 +101,15 @@ class EventFrame:
     def batch(self) -> bool:
         return self.payload.is_array
 
-    def encode(self, changes: Changes, joined: Sequence[Message] = ()) -> bytes:
+    @property
+    def pieces(self) -> Sequence[Piece]:
+        return ()  # MCP's texts are parts of messages, not streams of their own
+
+    @property
+    def closes(self) -> Sequence[int]:
+        return ()
+
+    def encode(self, changes: Changes, joined: Sequence[Message] = (), texts: Mapping[int, str] = NO_TEXTS) -> bytes:
         """See `codec.Frame`."""
         own = self.raw
         changes = _real(changes, self.messages)
@@ -241,6 +259,15 @@ class JsonDecoder:
     def unanswered(self) -> Sequence[Message]:
         return self._tally.unanswered
 
+    def text_event(self, channel: Channel, text: str) -> bytes:
+        """Nothing: MCP has no channels."""
+        return b""
+
+    def stream_end(self, deny: Deny, trail_id: str) -> bytes:
+        """See `codec.Decoder`: the errors in place of the document."""
+        errors = _errors(self.unanswered, deny, trail_id)
+        return Payload(tuple(errors)).encode({})
+
     def feed(self, data: bytes) -> Iterator[Frame]:
         """See `codec.Decoder`."""
         return iter([self._frame(span, _too_large(span)) for span in self._body.feed(data)])
@@ -278,6 +305,14 @@ class EventDecoder:
     @property
     def unanswered(self) -> Sequence[Message]:
         return self._tally.unanswered
+
+    def text_event(self, channel: Channel, text: str) -> bytes:
+        """Nothing: MCP has no channels."""
+        return b""
+
+    def stream_end(self, deny: Deny, trail_id: str) -> bytes:
+        """See `codec.Decoder`: an event with an error for each request that waits."""
+        return b"".join(encode_event(error.raw) for error in _errors(self.unanswered, deny, trail_id))
 
     def feed(self, data: bytes) -> Iterator[Frame]:
         """See `codec.Decoder`. One by one: what is `unanswered` at a frame must not depend on what shares its chunk."""
@@ -322,6 +357,11 @@ def _read(raw: bytes, reader: Reader, limits: Limits) -> Payload:
     if fault is not None:
         return Payload((fault,))
     return Payload(tuple(reader.batch(value, [bytes(element) for element in _ELEMENTS.decode(raw)])), is_array=True)
+
+
+def _errors(requests: Sequence[Message], deny: Deny, trail_id: str) -> list[Message]:
+    refusals = (refusal(request, deny, trail_id) for request in requests)
+    return [error for error in refusals if error is not None]
 
 
 def _real(changes: Changes, messages: Sequence[Message]) -> Changes:

@@ -155,7 +155,7 @@ class Exchange:
             self._steps = None
         self._inbox.clear()
         self._closed = True
-        # Envoy resets the RPC after a complete exchange too: only where something was missing does the cause tell anything.
+        # Envoy resets the RPC after a complete exchange too: a cause tells something only where something was missing.
         self.trail.cause = "complete" if self._response.complete else cause.value
         self._response.close()
         self.trail.facts = dict(self._scope.facts)

@@ -4,9 +4,9 @@ Rules:
 - The filter's static configuration is the cheapest (headers only); each exchange asks for exactly what its route needs.
 - BUFFERED for a request body: only there can a body reply still change headers and the route (ext_proc: header changes
   in a body reply count in BUFFERED only).
-- A response's headers can be held back only in full duplex that was chosen with the *request*. Chosen so early it is never
-  lowered: Envoy 1.40 sends a body that comes with its headers at once, and loses it when the mode changes meanwhile
-  (docs/adr/0005). So it is reserved only where every answer would be decided anyway.
+- A response's headers can be held back only in full duplex that was chosen with the *request*. Chosen so early it is
+  never lowered: Envoy 1.40 sends a body that comes with its headers at once, and loses it when the mode changes
+  meanwhile (docs/adr/0005). So it is reserved only where every answer would be decided anyway.
 - STREAMED with empty replies where an answer is only read. It can hold nothing.
 - Past the buffer limit Envoy answers a BUFFERED response with 500: only a length known to fit is buffered.
 

@@ -294,8 +294,13 @@ class ResponseSide:
             joins: list[Message] = []
             if self._unsent_joins and frame.messages:
                 joins, self._unsent_joins = self._unsent_joins, []
-            joins += self._apologies()
-            self._out += frame.encode(changes, joins) if changes or joins else frame.raw
+            if not self._cut:
+                self._out += frame.encode(changes, joins) if changes or joins else frame.raw
+                continue
+            assert self._decoder is not None
+            if len(frame.messages) > 1 or joins:
+                self._out += frame.encode(changes, joins)
+            self._out += self._decoder.stream_end(_UNREADABLE, self.scope.trail.id)
 
     def _decide_frame(self, frame: Frame) -> Generator[Checkpoint, Decision, dict[int, Message | None] | None]:
         """The changes to a frame; None where the client has been answered instead."""
@@ -340,16 +345,6 @@ class ResponseSide:
         else:
             self.scope.deny(message, denial)
         return True
-
-    def _apologies(self) -> list[Message]:
-        """An error for every request that a stream cut off here leaves without its answer; nothing if it goes on."""
-        scope = self.scope
-        if not self._cut:
-            return []
-        assert scope.codec is not None
-        assert self._decoder is not None
-        refusals = (scope.codec.refusal(message, _UNREADABLE, scope.trail.id) for message in self._decoder.unanswered)
-        return [refusal for refusal in refusals if refusal is not None]
 
     def _flush(self, *, end: bool) -> None:
         """Sends what may leave, in chunks; first the headers reply, if it was held for this moment."""

@@ -97,8 +97,8 @@ class Scope:
             self.facts["method"] = "batch"
         elif messages and messages[0].method:
             self.facts["method"] = messages[0].method
-            if messages[0].target:
-                self.facts["tool"] = messages[0].target
+            if messages[0].names:
+                self.facts[messages[0].names] = messages[0].target
 
     def routing_headers(self) -> HeaderMutation:
         """The facts as request headers, in values that any HTTP hop can carry."""

@@ -1,0 +1,182 @@
+"""Language models' messages, the same for every provider: requests to generate, answers, pieces of streams.
+
+Rules:
+- A codec makes subclasses that know where their format keeps each thing; policies use only what stands here.
+- A changed message keeps every byte that was not changed (framing/json_splice.py).
+
+Not here: any provider's field names (codecs/).
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from ext_proc.messages.base import Message
+
+
+class Setting(enum.StrEnum):
+    """What a caller may ask of a generation, by OpenTelemetry's and the providers' common names."""
+
+    MAX_TOKENS = "max_tokens"
+    TEMPERATURE = "temperature"
+    TOP_P = "top_p"
+    SEED = "seed"
+    N = "n"
+    REASONING_EFFORT = "reasoning_effort"
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens, as the provider counted them; `estimated` where it did not say.
+
+    Attributes:
+        input_tokens: of the prompt, those from a cache included.
+        output_tokens: generated, reasoning included.
+        cached_tokens: the part of the input that was read from a cache.
+        cache_write_tokens: the part of the input that was written to one.
+        reasoning_tokens: the part of the output that the caller may not see.
+    """
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+    estimated: bool = False
+
+    @property
+    def total_tokens(self) -> int:
+        return self.input_tokens + self.output_tokens
+
+
+class ChannelKind(enum.StrEnum):
+    """What a stream of text is."""
+
+    CONTENT = "content"
+    REASONING = "reasoning"
+    REFUSAL = "refusal"
+    TOOL_ARGUMENTS = "tool_arguments"  # JSON source, in pieces
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """One stream of text in an answer.
+
+    Attributes:
+        choice: the choice (or candidate) it belongs to; closing a choice closes all its channels.
+        index: tells apart what may occur several times in a choice: the tool call's position.
+    """
+
+    kind: ChannelKind
+    choice: int = 0
+    index: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A stretch of a channel's text, as it stands in one message."""
+
+    channel: Channel
+    text: str
+
+
+class LlmMessage(Message):
+    """A unit of a language model's API.
+
+    Attributes:
+        value: the decoded JSON object; not to be changed.
+    """
+
+    __slots__ = ("value",)
+    kind: ClassVar[str] = "llm"
+
+    def __init__(self, value: Mapping[str, Any], raw: bytes) -> None:
+        super().__init__(raw)
+        self.value = value
+
+    @property
+    def model(self) -> str:
+        """The model's name as it stands in the message; "" where there is none."""
+        model = self.value.get("model")
+        return model if isinstance(model, str) else ""
+
+    def with_model(self, name: str) -> LlmMessage:
+        """The same message with another model's name."""
+        raise TypeError(f"{type(self).__name__} names no model")
+
+
+class Generation(LlmMessage):
+    """A request to generate."""
+
+    __slots__ = ()
+    kind: ClassVar[str] = "generation"
+    names: ClassVar[str] = "model"
+
+    @property
+    def target(self) -> str:
+        return self.model
+
+    @property
+    def stream(self) -> bool:
+        """Whether the answer is asked for in pieces."""
+        return self.value.get("stream") is True
+
+    def setting(self, setting: Setting) -> Any:
+        """A setting as the caller gave it; None where it did not, or the format has none."""
+        return None
+
+    def with_settings(self, settings: Mapping[Setting, Any]) -> Generation:
+        """The same request with settings replaced; None removes one.
+
+        Raises:
+            ValueError: the format has no such setting.
+        """
+        raise ValueError(f"{type(self).__name__} has no settings")
+
+    def as_variables(self) -> dict[str, Any]:
+        return {**super().as_variables(), "model": self.model, "stream": self.stream}
+
+
+class ModelListing(Message):
+    """A request for the list of models."""
+
+    __slots__ = ()
+    kind: ClassVar[str] = "model_listing"
+
+    @property
+    def method(self) -> str:
+        return "models"
+
+
+class Completion(LlmMessage):
+    """A whole answer."""
+
+    __slots__ = ()
+    kind: ClassVar[str] = "completion"
+
+    @property
+    def usage(self) -> Usage | None:
+        """What the provider counted, if this message says."""
+        return None
+
+    @property
+    def pieces(self) -> Sequence[Piece]:
+        """The texts in it."""
+        return ()
+
+
+class CompletionChunk(Completion):
+    """One event of a streamed answer."""
+
+    __slots__ = ()
+    kind: ClassVar[str] = "completion_chunk"
+
+
+class LlmError(LlmMessage):
+    """The provider's own error, also in the middle of a stream."""
+
+    __slots__ = ()
+    kind: ClassVar[str] = "llm_error"
