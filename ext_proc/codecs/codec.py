@@ -20,7 +20,6 @@ from ext_proc.policy import Deny
 from ext_proc.replies import ImmediateReply
 from ext_proc.trail import Outcome
 
-
 NO_TEXTS: Mapping[int, str] = {}
 
 

@@ -286,7 +286,7 @@ class ResponseSide:
         """Decides frame by frame; what may leave is put into the output."""
         keep = self._plan.body is not BodyMode.STREAMED
         for frame in frames:
-            if self._cut or self.scope.has_replied():
+            if self._is_over():
                 continue  # the iterator is still to be exhausted: the decoder keeps its state in it
             changes = yield from self._decide_frame(frame)
             if changes is None or not keep:
@@ -294,13 +294,17 @@ class ResponseSide:
             joins: list[Message] = []
             if self._unsent_joins and frame.messages:
                 joins, self._unsent_joins = self._unsent_joins, []
-            if not self._cut:
+            if not self._is_over():
                 self._out += frame.encode(changes, joins) if changes or joins else frame.raw
                 continue
             assert self._decoder is not None
             if len(frame.messages) > 1 or joins:
                 self._out += frame.encode(changes, joins)
             self._out += self._decoder.stream_end(_UNREADABLE, self.scope.trail.id)
+
+    def _is_over(self) -> bool:
+        """Whether nothing more of the upstream's answer may leave."""
+        return self._cut or self.scope.has_replied()
 
     def _decide_frame(self, frame: Frame) -> Generator[Checkpoint, Decision, dict[int, Message | None] | None]:
         """The changes to a frame; None where the client has been answered instead."""
