@@ -16,21 +16,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar, get_args, get_origin
+from typing import Any, ClassVar, Generic, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel
 
 from ext_proc.expressions import Condition, Expression, ExpressionError
 from ext_proc.headers import HeaderMutation
 from ext_proc.identity import Identity
-from ext_proc.messages import Message, RequestHead, ResponseHead
+from ext_proc.messages import Channel, ChannelKind, Message, RequestHead, ResponseHead
 from ext_proc.secret import Secret
 from ext_proc.trail import Outcome, Trail
 
 __all__ = [
+    "Channel",
+    "ChannelKind",
     "Condition",
     "Context",
     "Deny",
+    "Edit",
     "Exchanged",
     "Expression",
     "ExpressionError",
@@ -40,6 +43,10 @@ __all__ = [
     "Policy",
     "Respond",
     "Secret",
+    "Text",
+    "TextDeny",
+    "TextVerdict",
+    "TextWindow",
     "Verdict",
 ]
 
@@ -110,6 +117,61 @@ class Respond:
 
 
 Verdict = None | Mutation | Deny | Respond
+
+
+@dataclass(frozen=True, slots=True)
+class TextWindow:
+    """A policy's view of one channel of streamed text: what came since its own watermark.
+
+    Attributes:
+        start: the absolute offset, in characters, of the first character of `text`.
+        closed: nothing will follow: the last call for this channel.
+    """
+
+    channel: Channel
+    start: int
+    text: str
+    closed: bool
+
+    @property
+    def end(self) -> int:
+        """The offset behind the last character."""
+        return self.start + len(self.text)
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """Replaces the text at [start, end), by absolute offset; start == end inserts."""
+
+    start: int
+    end: int
+    replacement: str
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A verdict on text: edits, and the watermark up to which the policy is done and the text may leave."""
+
+    watermark: float
+    edits: tuple[Edit, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TextDeny:
+    """Ends the answer in the protocol's own way.
+
+    Attributes:
+        reason: a short slug for the trail and metrics.
+        message: what the caller may read, where the protocol has a place for it.
+        closing_text: a last text on the channel, before the end.
+    """
+
+    reason: str
+    message: str = "the answer was stopped"
+    closing_text: str = ""
+
+
+TextVerdict = None | Text | TextDeny
 
 
 @dataclass(slots=True)
@@ -228,12 +290,16 @@ class Policy(Generic[Parameters, State]):
         on_request(self, message: <class>, ctx) -> Verdict
         on_response_headers(self, ctx) -> Verdict
         on_response(self, message: <class>, ctx) -> Verdict
+        on_text(self, text: TextWindow, ctx) -> TextVerdict
         on_complete(self, ctx) -> None
 
     Args:
         name: the policy's name in the bundle.
         parameters: the validated parameters.
     """
+
+    # The kinds of channel that `on_text` is called for.
+    channels: ClassVar[frozenset[ChannelKind]] = frozenset(ChannelKind)
 
     def __init__(self, name: str, parameters: Parameters) -> None:
         self.name = name

@@ -41,6 +41,7 @@ class Stage(enum.StrEnum):
     REQUEST = "request"
     RESPONSE_HEADERS = "response_headers"
     RESPONSE = "response"
+    TEXT = "text"
     COMPLETE = "complete"
 
 

@@ -25,9 +25,11 @@ _STAGES = {
     Stage.REQUEST: "on_request",
     Stage.RESPONSE_HEADERS: "on_response_headers",
     Stage.RESPONSE: "on_response",
+    Stage.TEXT: "on_text",
     Stage.COMPLETE: "on_complete",
 }
 _WITH_MESSAGE = (Stage.REQUEST, Stage.RESPONSE)
+_TWO_ARGUMENTS = (*_WITH_MESSAGE, Stage.TEXT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +66,10 @@ def hooks_of(policy: Policy[Any, Any]) -> dict[Stage, Hook]:
             continue
         where = f"{type(policy).__qualname__}.{name}"
         parameters = [parameter for parameter in inspect.signature(function).parameters if parameter != "self"]
-        expected = 2 if stage in _WITH_MESSAGE else 1
+        expected = 2 if stage in _TWO_ARGUMENTS else 1
         if len(parameters) != expected:
-            shape = "(self, message, ctx)" if expected == 2 else "(self, ctx)"
-            raise TypeError(f"{where} must take {shape}")
+            first = "text, " if stage is Stage.TEXT else "message, "
+            raise TypeError(f"{where} must take (self, {first if expected == 2 else ''}ctx)")
         try:
             hints = get_type_hints(function)
         except NameError as error:
@@ -76,7 +78,7 @@ def hooks_of(policy: Policy[Any, Any]) -> dict[Stage, Hook]:
             raise TypeError(f"{where} needs a return annotation: Verdict, or None if it only observes")
         found[stage] = Hook(
             call=getattr(policy, name),
-            wants=_classes(hints.get(parameters[0]), where) if expected == 2 else (),
+            wants=_classes(hints.get(parameters[0]), where) if stage in _WITH_MESSAGE else (),
             is_async=inspect.iscoroutinefunction(function),
             observes=hints["return"] is type(None),
         )

@@ -1,0 +1,258 @@
+"""The rules of channels, and the law that the same text comes out however it was cut into deltas."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ext_proc.engine.channels import Channels
+from ext_proc.errors import PolicyError
+from ext_proc.messages import Channel, ChannelKind, Message, Piece
+from ext_proc.policy import Edit, Text, TextDeny
+from tests.exchange.text_policies import Base, Forever, Nothing, Replace, Sentences, Signature
+
+CONTENT = Channel(ChannelKind.CONTENT)
+ARGUMENTS = Channel(ChannelKind.TOOL_ARGUMENTS)
+ALL = frozenset(ChannelKind)
+
+
+@dataclass(frozen=True)
+class Event:
+    """A frame with texts and nothing else."""
+
+    pieces: Sequence[Piece] = ()
+    closes: Sequence[int] = ()
+    messages: Sequence[Message] = ()
+    batch: bool = False
+
+    @property
+    def raw(self) -> bytes:
+        return "".join(piece.text for piece in self.pieces).encode() or b"."
+
+    def encode(self, changes: Any, joined: Any = (), texts: Mapping[int, str] | None = None) -> bytes:
+        raise AssertionError("not asked for here")
+
+
+class Play:
+    """Channels with policies; what left, per channel, and in how many frames."""
+
+    def __init__(self, *policies: Base, hold_back: int = 1 << 20, counting: Sequence[int] | None = None) -> None:
+        self.policies = policies
+        positions = range(len(policies))
+        self.channels = Channels(dict.fromkeys(positions, ALL), positions if counting is None else counting, hold_back)
+        self.left: dict[Channel, str] = {}
+        self.frames = 0
+
+    def send(self, *texts: str | tuple[Channel, str], closes: Sequence[int] = ()) -> Play:
+        pieces = tuple(Piece(*(text if isinstance(text, tuple) else (CONTENT, text))) for text in texts)
+        touched = self.channels.admit(Event(pieces, closes), {})
+        assert touched is not None
+        self._ask(touched)
+        return self
+
+    def finish(self) -> Play:
+        self._ask(self.channels.close())
+        for channel, text in self.channels.tails():
+            self.left[channel] = self.left.get(channel, "") + text
+        return self
+
+    def _ask(self, touched: Sequence[Channel]) -> None:
+        for channel in touched:
+            for policy, window in self.channels.windows(channel).items():
+                verdict = self.policies[policy].on_text(window, None)  # type: ignore[attr-defined]
+                assert not isinstance(verdict, TextDeny)
+                self.channels.take(channel, policy, verdict)
+        for released in self.channels.release():
+            self.frames += 1
+            for channel, text in released.before:
+                self.left[channel] = self.left.get(channel, "") + text
+            for index, piece in enumerate(released.frame.pieces):
+                text = released.texts.get(index, piece.text)
+                self.left[piece.channel] = self.left.get(piece.channel, "") + text
+
+
+def merged(whole: str, policies: Sequence[Replace]) -> str:
+    """Rule 2 on a text that is all there: spans that overlap become one, and the first policy's replacement wins."""
+    spans = [(start, end, order, by) for order, p in enumerate(policies) for start, end, by in p.edits(whole)]
+    groups: list[list[tuple[int, int, int, str]]] = []
+    for span in sorted(spans):
+        if groups and span[0] < max(end for _, end, _, _ in groups[-1]):
+            groups[-1].append(span)
+        else:
+            groups.append([span])
+    out, at = "", 0
+    for group in groups:
+        start, end = group[0][0], max(end for _, end, _, _ in group)
+        out += whole[at:start] + min(group, key=lambda span: (span[2], span[0]))[3]
+        at = end
+    return out + whole[at:]
+
+
+texts = st.text("abc. ", max_size=40)
+words = st.text("abc", min_size=1, max_size=4)
+
+
+def cut(whole: str, positions: list[int]) -> list[str]:
+    bounds = [0, *sorted(position % (len(whole) + 1) for position in positions), len(whole)]
+    return [whole[start:end] for start, end in itertools.pairwise(bounds)]
+
+
+@given(texts, st.lists(st.integers(0, 99), max_size=10), words, st.text("XY", max_size=3), st.booleans())
+def test_the_same_text_comes_out_however_it_was_cut(
+    whole: str, positions: list[int], word: str, by: str, explicit: bool
+) -> None:
+    play = Play(Replace(word, by))
+    for text in cut(whole, positions):
+        play.send(text)
+    (play.send(closes=[0]) if explicit else play).finish()
+    assert play.left.get(CONTENT, "") == whole.replace(word, by)
+
+
+@given(texts, st.lists(st.integers(0, 99), max_size=10), words, words, st.booleans())
+def test_two_policies_in_either_order_do_what_they_do_to_the_whole_text(
+    whole: str, positions: list[int], one: str, other: str, turned: bool
+) -> None:
+    policies = [Replace(one, "X", "one"), Replace(other, "YY", "other")]
+    if turned:
+        policies.reverse()
+    play = Play(*policies, Sentences())
+    for text in cut(whole, positions):
+        play.send(text)
+    play.finish()
+    assert play.left.get(CONTENT, "") == merged(whole, policies)
+
+
+@given(st.lists(st.tuples(st.sampled_from([0, 1, 2]), texts), max_size=12), words)
+def test_interleaved_choices_are_channels_of_their_own(sent: list[tuple[int, str]], word: str) -> None:
+    play = Play(Replace(word, "X"), Sentences())
+    for choice, text in sent:
+        play.send((Channel(ChannelKind.CONTENT, choice), text))
+    play.finish()
+    for choice in {choice for choice, _ in sent}:
+        whole = "".join(text for other, text in sent if other == choice)
+        assert play.left[Channel(ChannelKind.CONTENT, choice)] == whole.replace(word, "X")
+
+
+@given(texts, st.lists(st.integers(0, 99), max_size=10))
+def test_a_policy_that_does_nothing_holds_nothing(whole: str, positions: list[int]) -> None:
+    play = Play(Nothing())
+    for count, text in enumerate(cut(whole, positions), start=1):
+        play.send(text)
+        assert play.frames == count
+
+
+def test_a_frame_leaves_when_every_watermark_has_passed_it() -> None:
+    play = Play(Sentences(), Nothing())
+    play.send("One")
+    play.send(" two")
+    assert play.frames == 0
+    play.send(". Three")
+    assert (play.frames, play.left) == (2, {CONTENT: "One two"})
+    play.send(".")
+    assert play.left == {CONTENT: "One two. Three."}
+
+
+def test_frames_leave_in_the_order_in_which_they_came() -> None:
+    play = Play(Sentences())
+    play.send("held")
+    play.send((Channel(ChannelKind.CONTENT, 1), "could go."))
+    assert play.frames == 0
+    play.send(".")
+    assert play.frames == 3
+
+
+def test_a_replacement_goes_where_its_edit_begins_and_the_others_keep_their_part() -> None:
+    play = Play(Replace("bcd", "-"))
+    released: list[Mapping[int, str]] = []
+    original = play.channels.release
+    play.channels.release = lambda: (released.append(r.texts) or r for r in original())  # type: ignore[method-assign,func-returns-value]
+    play.send("ab").send("c").send("de").finish()
+    assert play.left == {CONTENT: "a-e"}
+    assert released == [{0: "a-"}, {0: ""}, {0: "e"}]
+
+
+def test_an_insert_at_the_close_goes_behind_the_last_text_of_the_closing_frame() -> None:
+    play = Play(Signature())
+    play.send("one").send("two", closes=[0])
+    assert play.left == {CONTENT: "onetwo -- signed"}
+
+
+def test_an_insert_at_a_close_without_text_needs_an_event_of_its_own() -> None:
+    play = Play(Signature())
+    play.send("one").send(closes=[0])
+    assert play.left == {CONTENT: "one -- signed"}
+    play = Play(Signature())
+    assert play.send("one").finish().left == {CONTENT: "one -- signed"}
+
+
+def test_text_on_a_closed_channel_is_not_taken() -> None:
+    play = Play(Nothing())
+    play.send("one", closes=[0])
+    assert play.channels.admit(Event((Piece(CONTENT, "more"),)), {}) is None
+
+
+def test_past_the_bound_the_policy_that_holds_is_named_and_can_be_given_up_on() -> None:
+    play = Play(Nothing(), Forever(), hold_back=10)
+    play.send("0123456789")
+    assert play.channels.overdue() is None
+    play.send("x")
+    assert play.channels.overdue() == 1
+    play.channels.give_up_on(1)
+    play.send("y")
+    assert play.left == {CONTENT: "0123456789xy"}
+
+
+def test_an_observer_is_not_waited_for_and_edits_nothing() -> None:
+    play = Play(Forever(), Replace("a", "b"), counting=[1])
+    play.send("aa")
+    assert play.left == {CONTENT: "bb"}
+    play = Play(Replace("a", "b"), counting=[])
+    play.send("aa")
+    assert play.left == {CONTENT: "aa"}
+
+
+def test_a_replacement_in_json_source_is_escaped() -> None:
+    play = Play(Replace("x", 'a"\n'))
+    play.send((ARGUMENTS, '{"q":"x"}')).finish()
+    assert play.left == {ARGUMENTS: '{"q":"a\\"\\n"}'}
+
+
+def test_what_waits_at_a_deny_never_leaves() -> None:
+    play = Play(Sentences())
+    play.send("gone. held")
+    play.channels.drop()
+    play.send(".").finish()
+    assert "held" not in play.left.get(CONTENT, "")
+
+
+@pytest.mark.parametrize(
+    "verdict",
+    [
+        Text(1, (Edit(0, 1, "x"),)),
+        Text(9, (Edit(3, 9, "x"),)),
+        Text(5, (Edit(3, 5, "x"), Edit(4, 5, "y"))),
+        Text(5, (Edit(4, 3, "x"),)),
+        Text(1),
+    ],
+)
+def test_a_policy_may_edit_only_between_its_watermark_and_the_end_and_never_go_back(verdict: Text) -> None:
+    channels = Channels({0: ALL}, [0], 100)
+    channels.admit(Event((Piece(CONTENT, "abcde"),)), {})
+    channels.take(CONTENT, 0, Text(2))
+    with pytest.raises(PolicyError):
+        channels.take(CONTENT, 0, verdict)
+
+
+def test_text_that_has_left_is_forgotten() -> None:
+    play = Play(Nothing(), Sentences())
+    for _ in range(1000):
+        play.send("x" * 100 + ".")
+    (track,) = play.channels._tracks.values()
+    assert len(track._text) == 0
+    assert track.end == 101_000
