@@ -1,8 +1,9 @@
 """Lines to paste into a terminal while the demo runs; a test runs each of them as it stands.
 
 Rules:
-- A line needs nothing but a POSIX shell, curl and the running demo.
+- A line needs nothing but a POSIX shell, curl and the running demo; it is one line, and works in an interactive bash.
 - MCP is asked on 2026-07-28, the one revision that needs no handshake.
+- Where the environment names a proxy, curl is told not to ask it: everything is on this machine.
 
 Not here: the tour.
 """
@@ -13,10 +14,12 @@ import json
 import shlex
 import sys
 from dataclasses import dataclass
+from urllib.request import getproxies
 
 from ext_proc.demo.stack import Stack
 
 _VERSION = "2026-07-28"
+_WEEK = 7 * 24 * 3600.0  # the line must work for as long as the demo stays up; its key ends with it
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,26 +51,30 @@ def curls(stack: Stack) -> list[Line]:
                 stack,
                 "tools/call",
                 {"name": "delete_file", "arguments": {"path": "/tmp/x"}},
-                stack.token("ann", {"groups": ["admin"]}),
+                stack.token("ann", {"groups": ["admin"]}, _WEEK),
             ),
             "deleted /tmp/x",
         ),
         Line("why a call was denied", f"{gatehouse} explain --admin {admin} {trail}", "tool-not-allowed"),
         Line(
             "two names in one call: read by one program as harmless, by another as not",
-            f"curl -s {stack.mcp_url} -H 'content-type: application/json'"
+            f"{_curl()} {stack.mcp_url} -H 'content-type: application/json'"
             ' -d \'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"search","name":"delete_file"}}\'',
             "-32700",
         ),
         Line(
             "a model, on a route that no policy governs",
-            f"curl -s {stack.models_url}/chat/completions -H 'content-type: application/json'"
+            f"{_curl()} {stack.models_url}/chat/completions -H 'content-type: application/json'"
             ' -d \'{"model":"any","messages":[{"role":"user","content":"hello"}]}\'',
             "This is model-a",
         ),
-        Line("the latest decisions", f"curl -s '{stack.admin_url}/decisions?limit=2'", '"decisions"'),
-        Line("the metrics", f"curl -s {stack.admin_url}/metrics", "gatehouse_exchanges_total"),
+        Line("the latest decisions", f"{_curl()} '{stack.admin_url}/decisions?limit=2'", '"decisions"'),
+        Line("the metrics", f"{_curl()} {stack.admin_url}/metrics", "gatehouse_exchanges_total"),
     ]
+
+
+def _curl() -> str:
+    return "curl -s --noproxy '*'" if getproxies() else "curl -s"
 
 
 def _mcp(stack: Stack, method: str, params: dict[str, object], token: str = "") -> str:
@@ -88,4 +95,4 @@ def _mcp(stack: Stack, method: str, params: dict[str, object], token: str = "") 
     if token:
         headers["authorization"] = f"Bearer {token}"
     given = " ".join(f"-H {shlex.quote(f'{name}: {value}')}" for name, value in headers.items())
-    return f"curl -s {stack.mcp_url} {given} -d {shlex.quote(json.dumps(body, separators=(',', ':')))}"
+    return f"{_curl()} {stack.mcp_url} {given} -d {shlex.quote(json.dumps(body, separators=(',', ':')))}"

@@ -137,7 +137,7 @@ class _Track:
             if not edit.touches(start, end):
                 continue
             parts.append(self._original(at, max(at, min(edit.start, end))))
-            if not edit.used and edit.start >= start:
+            if not edit.used:
                 parts.append(edit.replacement)
                 edit.used = True
             at = max(at, min(edit.end, end))

@@ -84,9 +84,12 @@ class ResponseSide:
             if scope.route is not None:
                 scope.trail.outcome = scope.trail.outcome.worse(Outcome.TRUNCATED)
         elif self._decoder is not None:
+            seen = self._decoder.outcome
             for _ in self._decoder.close():
                 pass
-            scope.trail.outcome = scope.trail.outcome.worse(self._decoder.outcome)
+            # What is missing or broken now was cut off: the upstream did not end there.
+            cut_off = self._decoder.outcome is not seen
+            scope.trail.outcome = scope.trail.outcome.worse(Outcome.TRUNCATED if cut_off else seen)
 
     def _on_headers(self, event: HeadersReceived) -> Steps:
         scope = self.scope

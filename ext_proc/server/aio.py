@@ -50,6 +50,9 @@ class AioServer:
         open_exchange: makes the exchange of a new RPC, under the bundle now in force.
         record: takes each finished trail.
         clock: monotonic seconds.
+
+    Attributes:
+        last_call: when the last exchange began or health was last checked.
     """
 
     def __init__(
@@ -61,7 +64,8 @@ class AioServer:
         limits: Limits,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.health = Health()
+        self.last_call = float("-inf")
+        self.health = Health(self._called)
         self.max_message = max(message_length(limits), _LEAST_MESSAGE)
         self._open_exchange = open_exchange
         self._log = log
@@ -115,8 +119,12 @@ class AioServer:
         self._held.close()
         return in_time and finished
 
+    def _called(self) -> None:
+        self.last_call = self._clock()
+
     async def _process(self, _: Any, context: Context) -> None:
         """One RPC. Returning means OK."""
+        self._called()
         try:
             exchange = self._open_exchange()
         except Exception as error:

@@ -10,6 +10,7 @@ Not here: what makes the server unhealthy (run.py).
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import grpc
 import grpc.aio
@@ -22,12 +23,23 @@ _SERVICES = ("", SERVICE)
 
 
 class Health:
-    """The server's health: serving from the start, unless told otherwise."""
+    """The server's health: serving from the start, unless told otherwise.
 
-    def __init__(self) -> None:
+    Args:
+        asked: called at each check.
+    """
+
+    def __init__(self, asked: Callable[[], None] = lambda: None) -> None:
         self.serving = True
+        self._asked = asked
+        self._watchers = 0
         self._closed = False
         self._changed = asyncio.Event()
+
+    @property
+    def watched(self) -> bool:
+        """Whether anybody watches now."""
+        return self._watchers > 0
 
     def set(self, serving: bool) -> None:
         """Tells every watcher."""
@@ -60,6 +72,7 @@ class Health:
     async def _check(
         self, request: HealthCheckRequest, context: grpc.aio.ServicerContext[HealthCheckRequest, HealthCheckResponse]
     ) -> HealthCheckResponse:
+        self._asked()
         if request.service not in _SERVICES:
             await context.abort(grpc.StatusCode.NOT_FOUND, "no such service")
         return HealthCheckResponse(status=self._status(request.service))
@@ -68,16 +81,20 @@ class Health:
         self, request: HealthCheckRequest, context: grpc.aio.ServicerContext[HealthCheckRequest, HealthCheckResponse]
     ) -> None:
         told = None
-        while True:
-            changed = self._changed
-            status = self._status(request.service)
-            if status != told:
-                await context.write(HealthCheckResponse(status=status))
-                told = status
-            elif self._closed:
-                return
-            else:
-                await changed.wait()
+        self._watchers += 1
+        try:
+            while True:
+                changed = self._changed
+                status = self._status(request.service)
+                if status != told:
+                    await context.write(HealthCheckResponse(status=status))
+                    told = status
+                elif self._closed:
+                    return
+                else:
+                    await changed.wait()
+        finally:
+            self._watchers -= 1
 
     def _status(self, service: str) -> HealthCheckResponse.ServingStatus.ValueType:
         if service not in _SERVICES:

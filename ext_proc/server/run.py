@@ -99,6 +99,7 @@ class _Process:
         self._settings = settings
         self._log = log
         self._draining = False
+        self._last_look = float("-inf")
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         metrics = Metrics(settings.region)
@@ -127,7 +128,7 @@ class _Process:
         )
         admin = Admin(
             rulebook=lambda: self._bundles.current,
-            ready=lambda: not self._draining,
+            ready=self._is_ready,
             metrics=metrics,
             history=history,
             region=settings.region,
@@ -168,20 +169,35 @@ class _Process:
     def _open_exchange(self) -> Exchange:
         return Exchange(self._bundles.current, new_trail_id())
 
+    def _is_ready(self) -> bool:
+        self._last_look = time.monotonic()
+        return not self._draining
+
     def _terminate(self) -> None:
         if self._stop.is_set():
             self._hurry.set()
         self._stop.set()
 
+    def _moment(self, longest: float, now: float) -> float:
+        """The seconds for those who look at health or send exchanges to learn that this process leaves.
+
+        Whoever comes every so often has come within the last `longest`, or would not come within the next one either.
+        """
+        if self._server.health.watched:
+            return longest
+        last = max(self._server.last_call, self._last_look)
+        return max(last + longest - now, 0.0)
+
     async def _drain(self) -> None:
-        """Not ready; a moment for those who look at health; no new exchanges; what runs may finish."""
+        """Not ready; a moment for those who look at it; no new exchanges; what runs may finish."""
         began = time.monotonic()
         seconds = self._settings.drain_seconds
+        moment = self._moment(seconds / 10, began)
         self._draining = True
         self._server.health.set(False)
         self._log.info("draining", seconds=seconds, active=self._server.active)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._hurry.wait(), seconds / 10)
+            await asyncio.wait_for(self._hurry.wait(), moment)
         left = 0.0 if self._hurry.is_set() else seconds - (time.monotonic() - began)
         stopping = asyncio.ensure_future(self._server.stop(left))
         hurrying = asyncio.ensure_future(self._hurry.wait())

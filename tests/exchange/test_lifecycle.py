@@ -25,7 +25,7 @@ from ext_proc.limits import Limits
 from ext_proc.policy import Deny
 from ext_proc.replies import Abort, BodyReply, Finish, HeadersReply, ImmediateReply, Reply, TrailersReply
 from ext_proc.testing import call, decide, rulebook_of
-from ext_proc.trail import Stage
+from ext_proc.trail import Outcome, Stage
 from tests.exchange.policies import DenyTool, Guard, Watcher
 
 BODY = msgspec.json.encode(call("search"))
@@ -239,3 +239,30 @@ def test_the_callers_trace_and_path_are_kept_without_the_query() -> None:
     drive(exchange, request_headers(traceparent="00-abc-def-01"))
     assert exchange.trail.traceparent == "00-abc-def-01"
     assert exchange.trail.route == "tools"
+
+
+@pytest.mark.parametrize(
+    ("content_type", "came"),
+    [
+        ("text/event-stream", b""),
+        ("text/event-stream", b": beat\n\n"),
+        ("text/event-stream", b"data: {"),
+        ("application/json", b""),
+        ("application/json", b'{"jsonrpc":'),
+    ],
+)
+def test_an_answer_that_was_cut_off_is_truncated_not_empty_or_invalid(content_type: str, came: bytes) -> None:
+    exchange = started()
+    events: list[Event] = [request_headers(), BodyReceived(REQ, BODY, True), response_headers("200", content_type)]
+    drive(exchange, *events, *([BodyReceived(RESP, came)] if came else []), Closed(CloseCause.CANCELLED))
+    assert (exchange.trail.outcome, exchange.trail.cause) == (Outcome.TRUNCATED, "cancelled")
+
+
+def test_a_stream_that_waits_for_nothing_may_be_left_at_any_moment() -> None:
+    exchange = started()
+    listen = {":method": "GET", "accept": "text/event-stream"}
+    headers = request_headers(**listen)
+    drive(exchange, HeadersReceived(REQ, headers.headers, end_of_stream=True, facts=headers.facts))
+    drive(exchange, response_headers("200", "text/event-stream"), BodyReceived(RESP, b": beat\n\n"))
+    drive(exchange, Closed(CloseCause.CANCELLED))
+    assert (exchange.trail.outcome, exchange.trail.cause) == (Outcome.OK, "cancelled")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ext_proc.engine.channels import Channels
@@ -114,14 +114,18 @@ def test_the_same_text_comes_out_however_it_was_cut(
     assert play.left.get(CONTENT, "") == whole.replace(word, by)
 
 
-@given(texts, st.lists(st.integers(0, 99), max_size=10), words, words, st.booleans())
+few = st.text("ab", min_size=1, max_size=3)
+
+
+@given(st.text("ab", max_size=12), st.lists(st.integers(0, 99), max_size=10), few, few, st.booleans())
+@settings(max_examples=1000)
 def test_two_policies_in_either_order_do_what_they_do_to_the_whole_text(
     whole: str, positions: list[int], one: str, other: str, turned: bool
 ) -> None:
     policies = [Replace(one, "X", "one"), Replace(other, "YY", "other")]
     if turned:
         policies.reverse()
-    play = Play(*policies, Sentences())
+    play = Play(*policies)
     for text in cut(whole, positions):
         play.send(text)
     play.finish()
@@ -215,6 +219,15 @@ def test_an_observer_is_not_waited_for_and_edits_nothing() -> None:
     play = Play(Replace("a", "b"), counting=[])
     play.send("aa")
     assert play.left == {CONTENT: "aa"}
+
+
+def test_an_observer_that_looks_back_sees_text_that_has_left() -> None:
+    play = Play(Nothing(), Sentences(), counting=[0])
+    play.send("One").send(" two")
+    assert play.left == {CONTENT: "One two"}
+    assert play.channels.windows(CONTENT)[1].text == "One two"
+    play.send(".")
+    assert play.channels.windows(CONTENT)[1].text == ""
 
 
 def test_a_replacement_in_json_source_is_escaped() -> None:

@@ -210,6 +210,22 @@ async def test_a_signal_drains_what_runs_and_ends_with_0(bundle: Path, number: i
         assert (await process.decision())["cause"] == "half_closed"
 
 
+async def test_a_drain_of_a_process_to_which_nobody_comes_ends_at_once(bundle: Path) -> None:
+    async with running(bundle, "--drain-seconds", "6000") as process:
+        process.signalled(signal.SIGTERM)
+        assert await process.ended() == 0
+
+
+async def test_who_looks_at_readiness_has_a_moment_to_see_that_the_process_leaves(bundle: Path) -> None:
+    async with running(bundle, "--drain-seconds", "6000") as process:
+        assert status(await process.asked("/readyz")) == 200
+        process.signalled(signal.SIGTERM)
+        await process.logged("draining")
+        assert status(await process.asked("/readyz")) == 503
+        process.signalled(signal.SIGTERM)
+        assert await process.ended() == 0
+
+
 async def test_a_drain_ends_after_its_time(bundle: Path) -> None:
     async with running(bundle, "--drain-seconds", "0.2") as process, exchange(process):
         process.signalled(signal.SIGTERM)
