@@ -56,9 +56,10 @@ def run(bundle: Path | None, port: int, once: bool) -> int:
     except DemoError as error:
         print(error, file=sys.stderr)
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] == "ext_proc":
+        package = (error.name or "").partition(".")[0]
+        if package == "ext_proc":
             raise
-        print(f"The demo needs {error.name}: run `pip install 'gatehouse[demo]'`.", file=sys.stderr)
+        print(f"The demo needs {package}: run `pip install 'gatehouse[demo]'`.", file=sys.stderr)
     except KeyboardInterrupt:
         print("\nStopped; nothing is left running.", file=sys.stderr)
     return 0 if as_expected else 1

@@ -9,12 +9,12 @@ Not here: who decides (pipeline.py), what follows from it (exchange.py).
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ext_proc.messages import Message
-from ext_proc.policy import Context, Deny, Exchanged, Mutation, Respond
+from ext_proc.policy import Context, Deny, Exchanged, Mutation, Respond, Text, TextDeny, TextWindow
 from ext_proc.trail import Stage
 
 
@@ -35,7 +35,8 @@ class Checkpoint:
         exchanged: the exchange as policies see it.
         contexts: the contexts of this exchange by position of the policy; the pipeline's own memory between stages.
         budget: what the hooks may take; the pipeline takes from it what they took.
-        message: the message in question; None at the headers stages and at COMPLETE.
+        message: the message in question; None at the headers stages, for text, and at COMPLETE.
+        windows: at stage TEXT, what each policy is shown of a channel, by position of the policy.
     """
 
     stage: Stage
@@ -43,6 +44,7 @@ class Checkpoint:
     contexts: dict[int, Context[Any]]
     budget: Budget
     message: Message | None = None
+    windows: Mapping[int, TextWindow] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +54,14 @@ class Decision:
     Attributes:
         mutation: what the policies changed; its `message` is the last version, None where nobody changed it.
         denial: the first enforced Deny or Respond, which stopped the rest; None if it may go on.
+        texts: at stage TEXT, the word of each policy that was shown a window, by its position.
+        text_denial: at stage TEXT, the first enforced TextDeny, which stopped the rest.
     """
 
     mutation: Mutation = field(default_factory=Mutation)
     denial: Deny | Respond | None = None
+    texts: Mapping[int, Text] = field(default_factory=dict)
+    text_denial: TextDeny | None = None
 
 
 PASS = Decision()

@@ -13,7 +13,7 @@ Not here: what a decision does to the exchange (exchange.py), time limits of Env
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,12 +21,14 @@ from ext_proc.engine.checkpoint import PASS, Checkpoint, Decision, Pending
 from ext_proc.engine.hooks import Hook, hooks_of
 from ext_proc.errors import PolicyError
 from ext_proc.expressions import Expression, ExpressionError
-from ext_proc.messages import Message
-from ext_proc.policy import Context, Deny, Mutation, Policy, Respond, Verdict
+from ext_proc.messages import ChannelKind, Completion, Message
+from ext_proc.policy import Context, Deny, Mutation, Policy, Respond, Text, TextDeny, TextVerdict, TextWindow, Verdict
 from ext_proc.trail import Entry, Stage, Word
 
-_BACKWARDS = (Stage.RESPONSE_HEADERS, Stage.RESPONSE, Stage.COMPLETE)
+_BACKWARDS = (Stage.RESPONSE_HEADERS, Stage.RESPONSE, Stage.TEXT, Stage.COMPLETE)
 _NO_MUTATION = Mutation()
+_MESSAGE_VERDICTS = (Mutation, Deny, Respond)
+_TEXT_VERDICTS = (Text, TextDeny)
 
 
 class Binding:
@@ -97,17 +99,40 @@ class Pipeline:
         """Whether any policy has a hook at `stage`."""
         return bool(self._by_stage[stage])
 
-    def enforces_at(self, stage: Stage) -> bool:
-        """Whether any policy can stop something at `stage`."""
-        return any(binding.enforce and not hook.observes for _, binding, hook in self._by_stage[stage])
+    @property
+    def guards_answers(self) -> bool:
+        """Whether any policy can stop something in an answer's body: if so, what cannot be read may not pass."""
+        hooks = (*self._by_stage[Stage.RESPONSE], *self._by_stage[Stage.TEXT])
+        return any(binding.enforce and not hook.observes for _, binding, hook in hooks)
+
+    def guards(self, classes: Iterable[type[Message]]) -> bool:
+        """Whether an answer of these classes may not leave undecided: a message of it, or a text in it."""
+        possible = tuple(classes)
+        # Text is in completions only: protocols without channels have none.
+        texts = bool(self.editors) and any(issubclass(message, Completion) for message in possible)
+        return texts or self._any(Stage.RESPONSE, possible, holding=True)
+
+    def reads(self, classes: Iterable[type[Message]]) -> bool:
+        """Whether any policy, observers and shadows too, wants an answer of these classes."""
+        possible = tuple(classes)
+        texts = self.has(Stage.TEXT) and any(issubclass(message, Completion) for message in possible)
+        return texts or self._any(Stage.RESPONSE, possible, holding=False)
+
+    @property
+    def listeners(self) -> Mapping[int, frozenset[ChannelKind]]:
+        """The policies that are shown text, in their order, each with the kinds of channel that it wants."""
+        return {index: binding.policy.channels for index, binding, _ in self._by_stage[Stage.TEXT]}
+
+    @property
+    def editors(self) -> frozenset[int]:
+        """Those of the listeners that may edit or stop text: it may not leave before they are done with it."""
+        return frozenset(
+            index for index, binding, hook in self._by_stage[Stage.TEXT] if binding.enforce and not hook.observes
+        )
 
     def wants(self, stage: Stage, classes: Iterable[type[Message]]) -> bool:
         """Whether any policy would see a message of one of `classes` at `stage`."""
         return self._any(stage, classes, holding=False)
-
-    def holds(self, stage: Stage, classes: Iterable[type[Message]]) -> bool:
-        """Whether an enforcing policy could change or deny such a message: it may not leave before it was decided."""
-        return self._any(stage, classes, holding=True)
 
     def holds_all(self, stage: Stage, classes: Iterable[type[Message]]) -> bool:
         """Whether for each of `classes` there is an enforcing policy that sees every message of it."""
@@ -133,6 +158,8 @@ class Pipeline:
             The decision. Never raises for a policy's fault.
         """
         stage, message = checkpoint.stage, checkpoint.message
+        if stage is Stage.TEXT:
+            return (yield from self._decide_text(checkpoint))
         folded = _NO_MUTATION
         for index, binding, hook in self._by_stage[stage]:
             if message is not None and not isinstance(message, hook.wants):
@@ -144,13 +171,32 @@ class Pipeline:
                 continue
             if isinstance(verdict, Deny | Respond):
                 return Decision(folded, verdict)
-            if verdict is not None:
+            if isinstance(verdict, Mutation):
                 folded = folded.then(verdict)
                 if verdict.drop:
                     return Decision(folded)
                 if verdict.message is not None:
                     message = verdict.message
         return PASS if folded is _NO_MUTATION else Decision(folded)
+
+    def _decide_text(self, checkpoint: Checkpoint) -> Generator[Pending, Any, Decision]:
+        """Shows each policy its window. Silence means that it is done with all of it."""
+        texts: dict[int, Text] = {}
+        for index, binding, hook in self._by_stage[Stage.TEXT]:
+            window = checkpoint.windows.get(index)
+            if window is None:
+                continue
+            verdict = yield from _Run(index, binding, hook, checkpoint, self._clock).ask(window)
+            if isinstance(verdict, TextDeny) and index in self.editors:
+                return Decision(text_denial=verdict)
+            texts[index] = verdict if isinstance(verdict, Text) else Text(window.end)
+        return Decision(texts=texts)
+
+    def fault(self, index: int, reason: str, checkpoint: Checkpoint) -> bool:
+        """Records a fault in what a policy said of text; whether its `on_error` denies."""
+        binding = self.bindings[index]
+        run = _Run(index, binding, binding.hooks[Stage.TEXT], checkpoint, self._clock)
+        return run.failed(reason, 0.0) is not None
 
 
 class _Run:
@@ -165,7 +211,7 @@ class _Run:
         self.checkpoint, self.clock = checkpoint, clock
         self.context: Context[Any] | None = checkpoint.contexts.get(index)
 
-    def ask(self, message: Message | None) -> Generator[Pending, Any, Verdict]:
+    def ask(self, shown: Message | TextWindow | None) -> Generator[Pending, Any, Verdict | TextVerdict]:
         """The verdict, recorded; a fault has become what `on_error` says."""
         if self.hook.is_async and not self.binding.enforce and self.checkpoint.stage is not Stage.COMPLETE:
             self._record(Word.SKIP, "shadow-async", 0.0)
@@ -173,15 +219,15 @@ class _Run:
         started = self.clock()
         try:
             context = self._open()
-            if not self._has_a_say(context, message):
+            if not self._has_a_say(context, shown if isinstance(shown, Message) else None):
                 return None
-            verdict = yield from self._call(message, context)
+            verdict = yield from self._call(shown, context)
         except (PolicyError, ExpressionError) as error:
-            return self._failed(str(error), self.clock() - started)
+            return self.failed(str(error), self.clock() - started)
         finally:
             self.checkpoint.budget.left -= self.clock() - started
         reason = context.take_reason()
-        if isinstance(verdict, Deny | Respond):
+        if isinstance(verdict, Deny | Respond | TextDeny):
             reason = verdict.reason
         self._record(_word(verdict), reason, self.clock() - started)
         return verdict
@@ -202,12 +248,14 @@ class _Run:
             self.context = self.checkpoint.contexts[self.index] = Context(self.checkpoint.exchanged, state)
         return self.context
 
-    def _call(self, message: Message | None, context: Context[Any]) -> Generator[Pending, Any, Verdict]:
+    def _call(
+        self, shown: Message | TextWindow | None, context: Context[Any]
+    ) -> Generator[Pending, Any, Verdict | TextVerdict]:
         limit = max(self.checkpoint.budget.left, 0.0)
         if self.hook.is_async:
             limit = min(limit, self.binding.timeout)
         context.deadline = self.checkpoint.exchanged.now + limit
-        arguments = (context,) if message is None else (message, context)
+        arguments = (context,) if shown is None else (shown, context)
         began = self.clock()
         try:
             verdict = self.hook.call(*arguments)
@@ -223,16 +271,20 @@ class _Run:
             raise PolicyError(f"raised {type(error).__name__}") from error
         if not self.hook.is_async and self.clock() - began > limit:
             raise PolicyError("timeout")
-        if verdict is not None and not isinstance(verdict, Mutation | Deny | Respond):
+        fitting = _TEXT_VERDICTS if self.checkpoint.stage is Stage.TEXT else _MESSAGE_VERDICTS
+        if verdict is not None and not isinstance(verdict, fitting):
             raise PolicyError(f"returned {type(verdict).__name__}")
         return verdict
 
-    def _failed(self, reason: str, duration: float) -> Deny | None:
+    def failed(self, reason: str, duration: float) -> Deny | TextDeny | None:
+        """Records a fault; the denial that `on_error` makes of it, if it does."""
         deny = self.binding.deny_on_error and not self.hook.observes
         self._record(Word.ERROR, reason, duration, enforced=deny and self.binding.enforce)
         if not deny:
             return None
-        return Deny(reason="policy-failed", message="this could not be decided")
+        if self.checkpoint.stage is Stage.TEXT:
+            return TextDeny("policy-failed", "this could not be decided")
+        return Deny("policy-failed", "this could not be decided")
 
     def _record(self, word: Word, reason: str, duration: float, enforced: bool | None = None) -> None:
         self.checkpoint.exchanged.trail.record(
@@ -247,9 +299,9 @@ class _Run:
         )
 
 
-def _word(verdict: Verdict) -> Word:
-    if verdict is None:
+def _word(verdict: Verdict | TextVerdict) -> Word:
+    if verdict is None or (isinstance(verdict, Text) and not verdict.edits):
         return Word.ALLOW
-    if isinstance(verdict, Deny):
+    if isinstance(verdict, Deny | TextDeny):
         return Word.DENY
     return Word.RESPOND if isinstance(verdict, Respond) else Word.CHANGE

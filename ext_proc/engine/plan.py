@@ -112,8 +112,8 @@ def plan_response(
     if response.end_of_stream:
         return UNREAD
     classes = codec.answers(requests)
-    edits = joins or route.pipeline.holds(Stage.RESPONSE, classes)
-    if not edits and not route.read_answers and not route.pipeline.wants(Stage.RESPONSE, classes):
+    edits = joins or route.pipeline.guards(classes)
+    if not edits and not route.read_answers and not route.pipeline.reads(classes):
         return UNREAD
     streams = codec.streams(response)
     if reserved:

@@ -79,7 +79,7 @@ class RequestSide:
         if codec is None:
             self._pass_or_deny(_unreadable(head), allowed=True)
             return
-        if route.pipeline.holds(Stage.RESPONSE, codec.answers(())):
+        if route.pipeline.guards(codec.answers(())):
             # An answer that may be edited must arrive in the clear (ext_proc: compressed bodies come as they are).
             self._headers = self._headers.then(HeaderMutation(remove=("accept-encoding",)))
         message = codec.transport_message(head)

@@ -20,6 +20,7 @@ from ext_proc.engine.checkpoint import Checkpoint, Decision
 from ext_proc.engine.half import Half
 from ext_proc.engine.plan import UNREAD, ResponsePlan, plan_response
 from ext_proc.engine.scope import Scope, Steps, changed
+from ext_proc.engine.text_flow import Bytes, TextFlow
 from ext_proc.events import BodyMode, BodyReceived, Direction, HeadersReceived, TrailersReceived
 from ext_proc.headers import HeaderMutation
 from ext_proc.messages import Message, Opaque, ResponseHead
@@ -43,6 +44,7 @@ class ResponseSide:
         self.held_since: float | None = None
         self._plan: ResponsePlan = UNREAD
         self._decoder: Decoder | None = None
+        self._flow: TextFlow | None = None
         self._headers = HeaderMutation()
         self._out = bytearray()
         self._unsent_joins: list[Message] = []
@@ -146,6 +148,8 @@ class ResponseSide:
                 scope.trail.outcome = scope.trail.outcome.worse(self._decoder.outcome)
             self._finish_unread(head)
             return
+        if scope.route.pipeline.has(Stage.TEXT):
+            self._flow = TextFlow(scope, self._decoder)
         for message, denial in scope.refused:
             refusal = scope.codec.refusal(message, denial, scope.trail.id)
             if refusal is not None:
@@ -195,7 +199,7 @@ class ResponseSide:
         scope = self.scope
         assert scope.route is not None
         assert scope.codec is not None
-        holds = bool(scope.refused) or scope.route.pipeline.holds(Stage.RESPONSE, scope.codec.answers(scope.requests))
+        holds = bool(scope.refused) or scope.route.pipeline.guards(scope.codec.answers(scope.requests))
         listed = any(rule.accepts(scope.exchanged.request, head.headers) for rule in scope.route.allow_opaque)
         if holds and not listed and head.status < 400 and scope.exchanged.request.method != "HEAD":
             scope.engine_denial(Stage.RESPONSE_HEADERS, _UNREADABLE.reason)
@@ -231,7 +235,7 @@ class ResponseSide:
         duplex = self._plan.body is BodyMode.FULL_DUPLEX_STREAMED
         yield from self._take(self._decoder.feed(event.data))
         if event.end_of_stream:
-            yield from self._take(self._decoder.close())
+            yield from self._take_end(self._decoder)
             self._settle()
         if scope.has_replied():
             return
@@ -255,7 +259,7 @@ class ResponseSide:
             scope.send(TrailersReply(Direction.RESPONSE))
             return
         if self._decoder is not None and not self._finished:
-            yield from self._take(self._decoder.close())
+            yield from self._take_end(self._decoder)
             self._settle()
             if scope.has_replied():
                 return  # the denial is the answer to this event
@@ -266,7 +270,8 @@ class ResponseSide:
 
     def _on_whole_body(self, event: BodyReceived, decoder: Decoder) -> Steps:
         scope = self.scope
-        yield from self._take([*decoder.feed(event.data), *decoder.close()])
+        yield from self._take(decoder.feed(event.data))
+        yield from self._take_end(decoder)
         self._settle()
         if scope.has_replied():
             return
@@ -292,11 +297,14 @@ class ResponseSide:
             if self._is_over():
                 continue  # the iterator is still to be exhausted: the decoder keeps its state in it
             changes = yield from self._decide_frame(frame)
-            if changes is None or not keep:
+            if changes is None or not (keep or self._flow):
                 continue
             joins: list[Message] = []
             if self._unsent_joins and frame.messages:
                 joins, self._unsent_joins = self._unsent_joins, []
+            if self._flow is not None and not self._is_over():
+                yield from self._take_text(self._flow.take(frame, changes, joins))
+                continue
             if not self._is_over():
                 self._out += frame.encode(changes, joins) if changes or joins else frame.raw
                 continue
@@ -304,6 +312,34 @@ class ResponseSide:
             if len(frame.messages) > 1 or joins:
                 self._out += frame.encode(changes, joins)
             self._out += self._decoder.stream_end(_UNREADABLE, self.scope.trail.id)
+
+    def _take_end(self, decoder: Decoder) -> Steps:
+        """Decides what the end of the body completes, and closes all channels."""
+        yield from self._take(decoder.close())
+        if self._flow is not None and not self._is_over():
+            yield from self._take_text(self._flow.close())
+
+    def _take_text(self, steps: Bytes) -> Steps:
+        """Lets the policies see text; what may leave is put into the output, unless it is only read."""
+        out = yield from steps
+        assert self._flow is not None
+        if self._plan.body is BodyMode.STREAMED:
+            return
+        self._out += out
+        denial, channel = self._flow.denial, self._flow.denied_on
+        if denial is None or self._is_over():
+            return
+        deny = Deny(denial.reason, denial.message)
+        if self._may_answer_instead():
+            self.held_since = None
+            self._refuse_all(deny)
+            return
+        assert self._decoder is not None
+        if denial.closing_text and channel is not None:
+            self._out += self._decoder.text_event(channel, denial.closing_text)
+        self._out += self._decoder.stream_end(deny, self.scope.trail.id)
+        self._cut = True
+        self.scope.trail.outcome = Outcome.REFUSED
 
     def _is_over(self) -> bool:
         """Whether nothing more of the upstream's answer may leave."""
@@ -319,7 +355,7 @@ class ResponseSide:
             denial: Deny | Respond | None = None
             if isinstance(message, Opaque):
                 readable_otherwise = not message.malformed and not message.too_large  # the server's own error page
-                if readable_otherwise or not self._plan.edits or not scope.route.pipeline.enforces_at(Stage.RESPONSE):
+                if readable_otherwise or not self._plan.edits or not scope.route.pipeline.guards_answers:
                     continue
                 scope.engine_denial(Stage.RESPONSE, message.reason)
                 denial = _UNREADABLE
@@ -344,7 +380,7 @@ class ResponseSide:
 
     def _answer_instead(self, message: Message, denial: Deny | Respond, *, alone: bool) -> bool:
         """Answers with an HTTP response of ours where nothing of the upstream's has left and nothing else is in it."""
-        if not alone or (self._plan.body is not BodyMode.BUFFERED and self.held_since is None):
+        if not alone or not self._may_answer_instead():
             return False
         self.held_since = None
         if isinstance(denial, Respond) or isinstance(message, Opaque):
@@ -352,6 +388,10 @@ class ResponseSide:
         else:
             self.scope.deny(message, denial)
         return True
+
+    def _may_answer_instead(self) -> bool:
+        """Whether nothing of the upstream's answer has left, its headers included."""
+        return self._plan.body is BodyMode.BUFFERED or self.held_since is not None
 
     def _flush(self, *, end: bool) -> None:
         """Sends what may leave, in chunks; first the headers reply, if it was held for this moment."""

@@ -35,7 +35,7 @@ _BROTLI_STEP = 32_000
 _ZLIB_METHOD = 8
 _GZIP_WRAPPER = 16 + zlib.MAX_WBITS
 _ZSTD_WINDOW_LOG = 23
-_ZSTD_OPTIONS = {zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG}
+_ZSTD_OPTIONS: Mapping[int, int] = {zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG}
 _GZIP_OPENS = b"\x1f"
 _ZSTD_OPENS = b"\x28" + bytes(range(0x50, 0x60))  # a frame, or a skippable one
 
@@ -171,7 +171,7 @@ class _Inflate:
                 yield piece
             data = self._inflate.unconsumed_tail
             # A full piece may be all of the input and yet not all of the output.
-            if not data and len(piece) < STEP:
+            if self._inflate.eof or (not data and len(piece) < STEP):
                 return
 
 
@@ -222,9 +222,10 @@ class _Brotli:
             piece: bytes = self._decoder.process(data, output_buffer_limit=_BROTLI_STEP)
             if piece:
                 yield piece
-            if self._decoder.is_finished() or self._decoder.can_accept_more_data():
-                return
             data = b""
+            # With all input taken, output may still wait: only a short piece is the last one.
+            if self._decoder.is_finished() or (self._decoder.can_accept_more_data() and len(piece) < _BROTLI_STEP):
+                return
 
 
 class _Zstd:

@@ -30,7 +30,7 @@ def decoder_for(content_encoding: str, *, max_size: int, max_ratio: int) -> Deco
     """What undoes `content-encoding`.
 
     Args:
-        content_encoding: the header's value; several lines of it joined by commas. "" and "identity" are passed through.
+        content_encoding: the header's value; several lines of it joined by commas. "" and "identity" pass through.
         max_size: the most bytes that come out, in bytes.
         max_ratio: the most bytes that come out for each byte that came, once RATIO_FLOOR of them did.
 

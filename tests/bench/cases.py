@@ -70,7 +70,9 @@ def answers() -> dict[str, bytes]:
 
 def post(path: str, body: bytes, answer: str) -> bytes:
     """A whole POST of JSON."""
-    return _head("POST", path, answer) + b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body) + body
+    return (
+        _head("POST", path, answer) + b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body) + body
+    )
 
 
 def call(tool: str, size: int = SMALL) -> bytes:

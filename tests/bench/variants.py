@@ -70,7 +70,9 @@ class Variant:
 VARIANTS = (
     Variant(DIRECT, "Envoy alone: bootstrap.yaml without the ext_proc filter."),
     Variant(MCP_FILTER, "Envoy's own C++ `mcp` filter in its place: it parses requests, and decides nothing."),
-    Variant(GO, "A processor in Go (grpc-go) over a Unix socket, which asks for the same messages and does nothing.", "go"),
+    Variant(
+        GO, "A processor in Go (grpc-go) over a Unix socket, which asks for the same messages and does nothing.", "go"
+    ),
     Variant(GATEHOUSE, "`gatehouse serve` with the default bundle, over a Unix socket.", "gatehouse"),
     Variant(GATEHOUSE_TCP, "The same over TCP.", "gatehouse", "tcp"),
 )
@@ -106,7 +108,9 @@ def build_noop(directory: Path) -> Path:
     if go is None:
         raise CannotBuild("there is no `go` here")
     program = directory / "noop"
-    built = subprocess.run([go, "build", "-o", str(program), "."], cwd=_NOOP, capture_output=True, text=True, check=False)
+    built = subprocess.run(
+        [go, "build", "-o", str(program), "."], cwd=_NOOP, capture_output=True, text=True, check=False
+    )
     if built.returncode:
         raise CannotBuild(f"`go build` failed: {built.stderr.strip()[-300:]}")
     return program

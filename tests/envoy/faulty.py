@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from ext_proc.messages import Message, ToolCall, ToolResult
 from ext_proc.policy import Context, NoParameters, Policy, Verdict
 
-SECRET = "canary-of-a-policy"  # noqa: S105
+SECRET = "canary-of-a-policy"
 
 
 class Raises(Policy[NoParameters, None]):

@@ -10,14 +10,27 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from tests.envoy.exchanges import (
+    CHUNKED,
+    EVENT_STREAM,
+    HEADERS,
+    LIST,
+    answer_to,
+    asked,
+    broken_off,
+    call,
+    event,
+    in_event,
+    posted,
+    step_by_step,
+)
 from tests.envoy.harness import Running, Stacks, wait_for
 from tests.envoy.observed import decisions, envoy_stat, mark, nothing_left
 from tests.envoy.upstream import Connection, Request, Script, cut_after, pieces
@@ -38,56 +51,13 @@ policies:
         - {methods: ["*"], tools: ["secret*"], allow: false}
         - {methods: ["*"], allow: true}
 """
-LIST = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
-CALL = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "search", "arguments": {"q": "x"}}}
+CALL = call("search", q="x")
 WAYS = [pytest.param(LIST, id="held"), pytest.param(CALL, id="read")]
-HEADERS = {"accept": "application/json, text/event-stream"}
-EVENT_STREAM = ("content-type", "text/event-stream")
-CHUNKED = ("transfer-encoding", "chunked")
-
-
-def event(value: object, end: str = "\n") -> bytes:
-    """A server-sent event with `value` as its data."""
-    return f"event: message{end}data: {json.dumps(value, ensure_ascii=False)}{end}{end}".encode()
-
-
-def tool(name: str, description: str = "") -> dict[str, Any]:
-    return {"name": name, "description": description, "inputSchema": {"type": "object"}}
-
-
-def answer_to(request: dict[str, Any], *tools: str, text: str = "grüße 🦊") -> dict[str, Any]:
-    """The upstream's answer: a list of `tools` with descriptions, or a result, with text of more than one byte."""
-    if request["method"] == "tools/list":
-        result: dict[str, Any] = {"tools": [tool(name, text) for name in tools or ("search",)]}
-    else:
-        result = {"content": [{"type": "text", "text": text}]}
-    return {"jsonrpc": "2.0", "id": request["id"], "result": result}
 
 
 @pytest.fixture
 def running(gatehouse_stack: Stacks) -> Running:
     return gatehouse_stack(BUNDLE)
-
-
-@contextmanager
-def asked(running: Running, message: object) -> Iterator[httpx.Response]:
-    """The answer to a POST, its body still to be read."""
-    with httpx.stream("POST", running.stack.mcp_url, json=message, headers=HEADERS) as response:
-        yield response
-
-
-def step_by_step(parts: Sequence[bytes]) -> tuple[Script, list[str]]:
-    """A script that sends a part only when the gate before it was opened, and the names of the gates."""
-    gates = [f"part {number}" for number in range(len(parts))]
-
-    async def script(request: Request, connection: Connection) -> None:
-        await connection.head(200, EVENT_STREAM, CHUNKED)
-        for gate, part in zip(gates, parts, strict=True):
-            await connection.gate(gate)
-            await connection.chunk(part)
-        await connection.end()
-
-    return script, gates
 
 
 def slowly(body: bytes) -> Script:
@@ -111,7 +81,7 @@ def handed_over(running: Running) -> int:
 @pytest.mark.parametrize("message", WAYS)
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_a_stream_cut_at_every_byte_arrives_byte_for_byte(running: Running, message: dict[str, Any], end: str) -> None:
-    body = f": hello{end}id: 1{end}data:{end}{end}".encode() + event(answer_to(message), end)
+    body = f": hello{end}id: 1{end}data:{end}{end}".encode() + event(answer_to(message, "search"), end)
     running.upstream.answer_with(slowly(body))
     before, since = handed_over(running), mark(running)
     with asked(running, message) as response:
@@ -127,14 +97,14 @@ def test_a_stream_cut_at_every_byte_arrives_byte_for_byte(running: Running, mess
     [
         pytest.param(b"\r", b"\n", id="between CR and LF"),
         pytest.param(b"\n\r", b"\n", id="in the empty line"),
-        pytest.param("gr".encode() + "ü".encode()[:1], "ü".encode()[1:], id="in a character of two bytes"),
+        pytest.param(b"gr" + "ü".encode()[:1], "ü".encode()[1:], id="in a character of two bytes"),
         pytest.param("🦊".encode()[:3], "🦊".encode()[3:], id="in a character of four bytes"),
         pytest.param(b"da", b"ta:", id="in a field's name"),
         pytest.param(b'"jsonrpc"', b":", id="in the JSON"),
     ],
 )
 def test_a_stream_may_be_cut_there(running: Running, message: dict[str, Any], before: bytes, after: bytes) -> None:
-    body = event(answer_to(message), "\r\n")
+    body = event(answer_to(message, "search"), "\r\n")
     at = body.rindex(before + after) + len(before)
     script, gates = step_by_step([body[:at], body[at:]])
     running.upstream.answer_with(script, gates)
@@ -152,13 +122,13 @@ def test_a_tool_is_hidden_from_a_stream_however_it_is_cut(running: Running) -> N
     with asked(running, LIST) as response:
         text = response.read()
     assert b"secret" not in text
-    (shown,) = json.loads(text.partition(b"data: ")[2])["result"]["tools"]
+    (shown,) = in_event(text)["result"]["tools"]
     assert shown["name"] == "search"
 
 
 @pytest.mark.parametrize("message", WAYS)
 def test_the_client_has_the_headers_while_the_upstream_is_silent(running: Running, message: dict[str, Any]) -> None:
-    body = event(answer_to(message))
+    body = event(answer_to(message, "search"))
     script, gates = step_by_step([body])
     running.upstream.answer_with(script, gates)
     with asked(running, message) as response:  # returns with the headers
@@ -171,7 +141,13 @@ def test_the_client_has_the_headers_while_the_upstream_is_silent(running: Runnin
 @pytest.mark.parametrize("message", WAYS)
 def test_what_holds_no_answer_passes_at_once_while_the_tool_runs(running: Running, message: dict[str, Any]) -> None:
     progress = {"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progressToken": 1, "progress": 1}}
-    parts = [b"id: 1\ndata:\n\n", b": still working\n\n", b"retry: 500\n\n", event(progress), event(answer_to(message))]
+    parts = [
+        b"id: 1\ndata:\n\n",
+        b": still working\n\n",
+        b"retry: 500\n\n",
+        event(progress),
+        event(answer_to(message, "search")),
+    ]
     script, gates = step_by_step(parts)
     running.upstream.answer_with(script, gates)
     with asked(running, message) as response:
@@ -204,7 +180,7 @@ def test_a_get_stream_passes_notifications_at_once_and_a_list_in_it_is_filtered(
         filtered = read(arriving, 40)
         while not filtered.endswith(b"\n\n"):
             filtered += next(arriving)
-        assert [shown["name"] for shown in json.loads(filtered.partition(b"data: ")[2])["result"]["tools"]] == ["search"]
+        assert [shown["name"] for shown in in_event(filtered)["result"]["tools"]] == ["search"]
         running.upstream.open(gates[2])
         assert b"".join(arriving) == b": over\n\n"
     assert running.upstream.requests[0].header("last-event-id") == "41"
@@ -213,7 +189,7 @@ def test_a_get_stream_passes_notifications_at_once_and_a_list_in_it_is_filtered(
 
 
 @pytest.mark.parametrize("message", WAYS)
-@pytest.mark.parametrize("sent", [[], [b": beat\n\n"], [b": beat\n\n", b'data: {"jsonrpc":']])
+@pytest.mark.parametrize("sent", [[], [b": beat\n\n", b'data: {"jsonrpc":']], ids=["at once", "in an event"])
 def test_a_stream_that_the_upstream_breaks_off_never_ends_cleanly(
     running: Running, message: dict[str, Any], sent: list[bytes]
 ) -> None:
@@ -225,12 +201,7 @@ def test_a_stream_that_the_upstream_breaks_off_never_ends_cleanly(
 
     running.upstream.answer_with(script, ["cut"])
     since = mark(running)
-    arrived = b""
-    with pytest.raises(httpx.RemoteProtocolError), asked(running, message) as response:
-        assert response.status_code == 200
-        running.upstream.open("cut")
-        for data in response.iter_raw():
-            arrived += data
+    arrived = broken_off(running, message, lambda: running.upstream.open("cut"))
     assert b"".join(sent).startswith(arrived)
     (decision,) = decisions(running, since)
     assert (decision["outcome"], decision["cause"]) == ("truncated", "cancelled")
@@ -269,7 +240,7 @@ def test_an_event_cut_short_by_a_clean_end_does_not_pass_undecided(running: Runn
     with asked(running, LIST) as response:
         text = response.read()
     assert b"secret" not in text
-    assert json.loads(text.partition(b"data: ")[2])["error"]["data"]["reason"] == "unreadable-answer"
+    assert in_event(text)["error"]["data"]["reason"] == "unreadable-answer"
 
 
 @pytest.mark.parametrize("message", WAYS)
@@ -307,7 +278,7 @@ def test_a_client_that_leaves_before_any_answer_leaves_nothing_behind(running: R
     since = mark(running)
     timeout = httpx.Timeout(5.0, read=0.2)
     with pytest.raises(httpx.ReadTimeout):
-        httpx.post(running.stack.mcp_url, json=CALL, headers=HEADERS, timeout=timeout)
+        posted(running, CALL, timeout=timeout)
     assert came.is_set()
     nothing_left(running)
     (decision,) = decisions(running, since)
@@ -335,7 +306,7 @@ async def test_fifty_streams_at_once_do_not_mix(running: Running) -> None:
     async def ask(client: httpx.AsyncClient, id: int) -> str:
         message = {**(CALL if id % 2 else LIST), "id": id}
         if id % 7 == 0:
-            message = {**CALL, "id": id, "params": {"name": "secret-plans"}}
+            message = call("secret-plans", id)
         try:
             answer = await client.post(running.stack.mcp_url, json=message, headers=HEADERS)
         except httpx.RemoteProtocolError:

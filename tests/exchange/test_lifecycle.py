@@ -260,9 +260,8 @@ def test_an_answer_that_was_cut_off_is_truncated_not_empty_or_invalid(content_ty
 
 def test_a_stream_that_waits_for_nothing_may_be_left_at_any_moment() -> None:
     exchange = started()
-    listen = {":method": "GET", "accept": "text/event-stream"}
-    headers = request_headers(**listen)
-    drive(exchange, HeadersReceived(REQ, headers.headers, end_of_stream=True, facts=headers.facts))
+    lines = ((":method", b"GET"), (":path", b"/mcp"), ("accept", b"text/event-stream"))
+    drive(exchange, HeadersReceived(REQ, Headers(lines), end_of_stream=True))
     drive(exchange, response_headers("200", "text/event-stream"), BodyReceived(RESP, b": beat\n\n"))
     drive(exchange, Closed(CloseCause.CANCELLED))
     assert (exchange.trail.outcome, exchange.trail.cause) == (Outcome.OK, "cancelled")

@@ -303,15 +303,15 @@ def test_the_reason_of_an_allowance_is_in_the_trail() -> None:
 
 def test_a_pipeline_knows_what_it_wants_and_what_it_holds() -> None:
     pipeline = Pipeline([Binding(Scripted("p"), enforce=False)], Clock())
-    assert pipeline.wants(Stage.RESPONSE, (ToolList,))
-    assert not pipeline.holds(Stage.RESPONSE, (ToolList,))
+    assert pipeline.reads((ToolList,))
+    assert not pipeline.guards((ToolList,))
     assert not pipeline.enforces
     enforced = Pipeline([Binding(Scripted("p"))], Clock())
-    assert enforced.holds(Stage.RESPONSE, (McpError, ToolList))
-    assert not enforced.holds(Stage.RESPONSE, (McpResult, ToolCall))
+    assert enforced.guards((McpError, ToolList))
+    assert not enforced.guards((McpResult, ToolCall))
     assert enforced.enforces
-    assert enforced.enforces_at(Stage.RESPONSE)
-    assert not enforced.enforces_at(Stage.RESPONSE_HEADERS)
+    assert enforced.guards_answers
+    assert not pipeline.guards_answers
 
 
 def test_a_pipeline_holds_all_only_if_every_class_is_wanted_by_an_enforcing_policy() -> None:
