@@ -54,7 +54,7 @@ from ext_proc.replies import (
 from ext_proc.trail import Trail
 
 Cut = Callable[[bytes], Sequence[bytes]]
-R = TypeVar("R", HeadersReply, BodyReply, StreamedBody, TrailersReply)
+R = TypeVar("R", HeadersReply, ModesReply, BodyReply, StreamedBody, TrailersReply)
 
 
 @dataclass(slots=True)
@@ -69,6 +69,8 @@ class HttpRequest:
     )
     claims: Mapping[str, Any] | None = None  # the payload of a token that Envoy verified
     authority: str = "tools.example"
+    sized: bool = True
+    trailers: dict[str, str] | None = None
 
 
 @dataclass(slots=True)
@@ -218,26 +220,56 @@ class _Envoy:
 
     def _request(self, sent: HttpRequest) -> HttpRequest:
         headers = dict(sent.headers)
-        if sent.body:
+        if sent.body and sent.sized:
             headers.setdefault("content-length", str(len(sent.body)))
         pseudo = {":method": sent.method, ":path": sent.path, ":authority": sent.authority, ":scheme": "http"}
-        metadata = {} if sent.claims is None else {JWT_NAMESPACE: {"payload": sent.claims}}
-        self._tell(
-            HeadersReceived(
-                Direction.REQUEST, _headers({**pseudo, **headers}), not sent.body, EnvoyFacts(metadata=metadata)
-            )
-        )
+        facts = EnvoyFacts(metadata={} if sent.claims is None else {JWT_NAMESPACE: {"payload": sent.claims}})
+        ends = not sent.body and sent.trailers is None
+        self._tell(HeadersReceived(Direction.REQUEST, _headers({**pseudo, **headers}), ends, facts))
+        upstream = HttpRequest(sent.body, sent.method, sent.path, headers, sent.claims, trailers=sent.trailers)
+        if self._outbox and isinstance(self._outbox[0], ModesReply):
+            self.modes = self._take(ModesReply).modes
+            assert self.modes.request_body is BodyMode.FULL_DUPLEX_STREAMED, "nothing else may be overridden alone"
+            upstream.body = self._upload(sent, headers)
+            return upstream
         reply = self._take(HeadersReply)
         _apply(headers, reply.mutation)
         self.modes = reply.modes or Modes()
-        body = sent.body
-        if body and self.modes.request_body is BodyMode.BUFFERED:
-            self._tell(BodyReceived(Direction.REQUEST, body, end_of_stream=True))
+        if upstream.body and self.modes.request_body is BodyMode.BUFFERED:
+            self._tell(BodyReceived(Direction.REQUEST, sent.body, end_of_stream=sent.trailers is None))
             changed = self._take(BodyReply)
             _apply(headers, changed.mutation)
-            body = body if changed.body is None else changed.body
-            assert int(headers["content-length"]) == len(body), "a changed body needs its content-length"
-        return HttpRequest(body, sent.method, sent.path, headers, sent.claims)
+            upstream.body = sent.body if changed.body is None else changed.body
+            assert int(headers.get("content-length", len(upstream.body))) == len(upstream.body), "a wrong length"
+        return upstream
+
+    def _upload(self, sent: HttpRequest, headers: dict[str, str]) -> bytes:
+        """Full duplex with the headers reply held."""
+        pieces = list(self.cut(sent.body))
+        for position, piece in enumerate(pieces):
+            last = position == len(pieces) - 1 and sent.trailers is None
+            self._tell(BodyReceived(Direction.REQUEST, piece, last))
+        if sent.trailers is not None:
+            self._tell(TrailersReceived(Direction.REQUEST, _headers(sent.trailers)))
+        reply = self._take(HeadersReply)
+        _apply(headers, reply.mutation)
+        body, ended = self._collect()
+        assert ended or sent.trailers is not None, "the stream was never ended"
+        assert int(headers.get("content-length", len(body))) == len(body), "a stale length smuggles the rest"
+        if sent.trailers is not None:
+            self._take(TrailersReply)
+        return body
+
+    def _collect(self) -> tuple[bytes, bool]:
+        """The chunks that full duplex sent, and whether they ended the stream."""
+        body, ended = b"", False
+        while self._outbox and isinstance(self._outbox[0], StreamedBody):
+            chunk = self._take(StreamedBody)
+            assert not ended, "a chunk after the end of the stream"
+            assert len(chunk.data) <= 64 * 1024
+            body += chunk.data
+            ended = chunk.end_of_stream
+        return body, ended
 
     def _response(self, upstream: HttpRequest, answer: HttpResponse) -> None:
         headers = dict(answer.headers)
@@ -289,13 +321,7 @@ class _Envoy:
             if held and (self._outbox or answer.complete):
                 self._response_headers(headers)
                 sized = "content-length" in headers
-            ended = False
-            while self._outbox and isinstance(self._outbox[0], StreamedBody):
-                chunk = self._take(StreamedBody)
-                assert not ended, "a chunk after the end of the stream"
-                assert len(chunk.data) <= 64 * 1024
-                client.body += chunk.data
-                ended = chunk.end_of_stream
+            client.body, ended = self._collect()
             assert ended or answer.trailers is not None or not answer.complete, "the stream was never ended"
             stale = sized and int(headers["content-length"]) != len(client.body)
             assert not stale, "full duplex keeps a stale content-length: it must be removed"

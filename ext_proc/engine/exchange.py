@@ -111,8 +111,17 @@ class Exchange:
 
     def wake_at(self) -> float | None:
         """The monotonic time in seconds at which a Tick is wanted; None if none is."""
-        held_since = self._response.held_since
-        return None if held_since is None else held_since + self._scope.rulebook.limits.hold
+        side = self._holding()
+        if side is None or side.held_since is None:
+            return None
+        return side.held_since + self._scope.rulebook.limits.hold
+
+    def _holding(self) -> RequestSide | ResponseSide | None:
+        """The side that holds a headers reply back; never both."""
+        for side in (self._request, self._response):
+            if side.held_since is not None:
+                return side
+        return None
 
     def _tick(self, now: float) -> None:
         if not self._started:
@@ -121,7 +130,9 @@ class Exchange:
         self._scope.exchanged.now = now
         wake_at = self.wake_at()
         if wake_at is not None and now >= wake_at and self._steps is None and not self._closed:
-            self._response.expire()
+            side = self._holding()
+            assert side is not None
+            side.expire()
 
     def _work(self) -> None:
         """Works off events until one waits for a decision."""

@@ -2,8 +2,9 @@
 
 Rules:
 - The filter's static configuration is the cheapest (headers only); each exchange asks for exactly what its route needs.
-- BUFFERED for a request body: only there can a body reply still change headers and the route (ext_proc: header changes
-  in a body reply count in BUFFERED only).
+- BUFFERED for a request body that surely fits Envoy's buffer: one message, whose reply can still change headers and the
+  route. For any other the body is moved to full duplex before the headers are answered (a standalone override), and
+  they wait for it; past its buffer Envoy would answer 413.
 - A response's headers can be held back only in full duplex that was chosen with the *request*. Chosen so early it is
   never lowered: Envoy 1.40 sends a body that comes with its headers at once, and loses it when the mode changes
   meanwhile (docs/adr/0005). So it is reserved only where every answer would be decided anyway.
@@ -35,7 +36,7 @@ class RequestPlan:
     """What is asked for when the request's headers came.
 
     Attributes:
-        body: NONE or BUFFERED.
+        body: NONE, BUFFERED, or FULL_DUPLEX_STREAMED with the headers reply held.
         reserve: full duplex for the response, so that its headers can be held until the body was decided.
         too_large: the declared length is past the limit: refuse before a byte of it is read.
     """
@@ -46,9 +47,14 @@ class RequestPlan:
 
     @property
     def modes(self) -> Modes:
-        """The override that says so."""
+        """The override that says so. Full duplex needs the trailers."""
         response = BodyMode.FULL_DUPLEX_STREAMED if self.reserve else BodyMode.NONE
-        return Modes(request_body=self.body, response_body=response, response_trailers=self.reserve)
+        return Modes(
+            request_body=self.body,
+            response_body=response,
+            request_trailers=self.body is BodyMode.FULL_DUPLEX_STREAMED,
+            response_trailers=self.reserve,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +94,11 @@ def plan_request(route: Route, codec: Codec, head: RequestHead, body_follows: bo
     if not body_follows:
         return RequestPlan(BodyMode.NONE, reserve)
     length = content_length(head.headers)
-    too_large = length is not None and length > min(limits.request_body, limits.envoy_buffer)
-    return RequestPlan(BodyMode.BUFFERED, reserve, too_large)
+    if length is None or length > limits.envoy_buffer:
+        # Nothing else may stand in a standalone override, so the response's mode is chosen with the response.
+        too_large = length is not None and length > limits.request_body
+        return RequestPlan(BodyMode.FULL_DUPLEX_STREAMED, reserve=False, too_large=too_large)
+    return RequestPlan(BodyMode.BUFFERED, reserve, too_large=length > limits.request_body)
 
 
 def plan_response(

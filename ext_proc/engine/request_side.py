@@ -1,11 +1,13 @@
-"""The request's way: headers, then a body held whole by Envoy (BUFFERED), decided before a byte of it goes on.
+"""The request's way: headers, then a body held whole, by Envoy or here, and decided before a byte of it goes on.
 
 Rules:
 - A client's copies of our routing headers are always removed, on ungoverned routes too.
 - On a route where a policy enforces, what cannot be read is denied, unless `allow_opaque` lists it; what claims to be
   of the protocol and is malformed is always denied there, for the next reader may read it otherwise.
-- Facts for routing leave with the body reply, where header changes still count, and clear the route cache.
-- A changed body on a sized request carries its exact new content-length in the same reply.
+- Facts for routing leave where header changes still count (BUFFERED: the body reply; full duplex: the headers reply,
+  held until the body was decided), and clear the route cache.
+- A changed body on a sized request carries its exact new content-length in the same reply; in full duplex, where Envoy
+  would keep a stale one, the length is removed.
 - Batches: allowed elements go on; the errors of denied ones join the answer (scope.refused); all denied: answered at
   once.
 
@@ -14,21 +16,23 @@ Not here: the answer (response_side.py), the choice of modes (plan.py).
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 
 from ext_proc.codecs.codec import Codec, Decoder, Frame, Match
 from ext_proc.engine.checkpoint import Checkpoint, Decision
 from ext_proc.engine.half import Half
 from ext_proc.engine.plan import NOTHING_MORE, plan_request
-from ext_proc.engine.scope import Scope, Steps, changed
+from ext_proc.engine.scope import Scope, Steps, changed, chunks
 from ext_proc.errors import ProtocolError
 from ext_proc.events import BodyMode, BodyReceived, Direction, EnvoyFacts, HeadersReceived, TrailersReceived
 from ext_proc.headers import HeaderMutation, content_length
 from ext_proc.identity import UNKNOWN, Identity, from_metadata
 from ext_proc.messages import Message, Opaque, RequestHead
 from ext_proc.policy import Deny, Respond
-from ext_proc.replies import BodyReply, HeadersReply, ImmediateReply, TrailersReply
+from ext_proc.replies import BodyReply, HeadersReply, ImmediateReply, ModesReply, TrailersReply
 from ext_proc.trail import Stage
+
+_TOO_SLOW = Deny("request-too-slow", "the request's body took too long", status=408)
 
 
 class RequestSide:
@@ -37,8 +41,13 @@ class RequestSide:
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
         self.half = Half(Direction.REQUEST)
+        self.held_since: float | None = None
+        self._mode = BodyMode.NONE
         self._decoder: Decoder | None = None
         self._headers = HeaderMutation()
+        self._named: list[Message] = []
+        self._out = bytearray()
+        self._changed = False
 
     def steps(self, event: HeadersReceived | BodyReceived | TrailersReceived) -> Steps:
         """What an event leads to.
@@ -52,7 +61,13 @@ class RequestSide:
         elif isinstance(event, BodyReceived):
             yield from self._on_body(event)
         else:
-            self.scope.send(TrailersReply(Direction.REQUEST))
+            yield from self._on_trailers()
+
+    def expire(self) -> None:
+        """The held headers waited longer than `limits.hold` for their body."""
+        self.held_since = None
+        self.scope.engine_denial(Stage.REQUEST, _TOO_SLOW.reason)
+        self.scope.deny(Opaque(_TOO_SLOW.reason, _TOO_SLOW.message), _TOO_SLOW)
 
     def _on_headers(self, event: HeadersReceived) -> Steps:
         scope = self.scope
@@ -147,8 +162,13 @@ class RequestSide:
             )
             return
         self._decoder = codec.request_decoder(head, scope.rulebook.limits)
+        self._mode = plan.body
         scope.reserved = plan.reserve
-        scope.send(HeadersReply(Direction.REQUEST, self._headers, modes=plan.modes))
+        if plan.body is BodyMode.BUFFERED:
+            scope.send(HeadersReply(Direction.REQUEST, self._headers, modes=plan.modes))
+        else:
+            self.held_since = scope.exchanged.now
+            scope.send(ModesReply(plan.modes))
 
     def _pass_or_deny(self, message: Opaque, *, allowed: bool) -> None:
         """Decides at the headers on a request that cannot be read.
@@ -179,23 +199,55 @@ class RequestSide:
         return Deny(reason=message.reason, message=message.detail, status=413 if message.too_large else None)
 
     def _on_body(self, event: BodyReceived) -> Steps:
-        scope, decoder = self.scope, self._decoder
-        if decoder is None or scope.has_replied():
+        scope = self.scope
+        if scope.has_replied():
+            return  # chunks that were under way when the client was answered
+        if self._decoder is None:
             raise ProtocolError("a request body that was not asked for; the filter's request_body_mode must be NONE")
-        self._decoder = None
-        frames = [*decoder.feed(event.data), *decoder.close()]
-        messages = [message for frame in frames for message in frame.messages]
-        scope.name_messages(messages)
-        out: list[bytes] = []
+        buffered = self._mode is BodyMode.BUFFERED
+        end = event.end_of_stream or buffered
+        yield from self._take(self._decoder.feed(event.data))
+        if end:
+            yield from self._take_end(self._decoder)
+        if scope.has_replied():
+            return
+        if buffered:
+            self._reply_to_whole_body()
+        elif end or self._out:
+            self._stream(end=end)
+
+    def _on_trailers(self) -> Steps:
+        scope = self.scope
+        if scope.has_replied():
+            return
+        if self._decoder is not None and self._mode is BodyMode.FULL_DUPLEX_STREAMED:
+            yield from self._take_end(self._decoder)
+            if scope.has_replied():
+                return
+            self._stream(end=False)
+        scope.send(TrailersReply(Direction.REQUEST))
+
+    def _take(self, frames: Iterable[Frame]) -> Steps:
+        """Decides frame by frame; what may go on is put into the output."""
+        scope = self.scope
         for frame in frames:
+            if scope.has_replied():
+                continue
+            self._named += frame.messages
+            scope.name_messages(self._named)
             changes = yield from self._decide_frame(frame)
             if changes is None:
-                return
-            out.append(frame.encode(changes) if changes else frame.raw)
-        if scope.refused and not scope.requests:
-            self._answer_refused(batch=True)
-            return
-        self._go_on(b"".join(out), event.data)
+                continue
+            self._out += frame.encode(changes) if changes else frame.raw
+            self._changed = self._changed or bool(changes)
+
+    def _take_end(self, decoder: Decoder) -> Steps:
+        """Decides what the end of the body completes; answers a batch of which nothing is left to go on."""
+        scope = self.scope
+        yield from self._take(decoder.close())
+        if scope.refused and not scope.requests and not scope.has_replied():
+            assert scope.codec is not None
+            scope.answer(scope.codec.denial(scope.refused, scope.exchanged.request, scope.trail.id, batch=True))
 
     def _decide_frame(self, frame: Frame) -> Generator[Checkpoint, Decision, dict[int, Message | None] | None]:
         """The changes to a frame; None where the client has been answered instead."""
@@ -236,27 +288,37 @@ class RequestSide:
             HeaderMutation(set=tuple((name, value.encode()) for name, value in lines.items()))
         )
 
-    def _answer_refused(self, *, batch: bool) -> None:
-        scope = self.scope
-        assert scope.codec is not None
-        scope.answer(scope.codec.denial(scope.refused, scope.exchanged.request, scope.trail.id, batch=batch))
-
-    def _go_on(self, body: bytes, came: bytes) -> None:
+    def _reply_to_whole_body(self) -> None:
+        """Lets a buffered body go on, as it came or anew, with the headers that its decision changed."""
         scope = self.scope
         scope.decided = True
-        replaced = None if body == came else body
         headers = self._headers.then(scope.routing_headers())
-        if replaced is not None and "content-length" in scope.exchanged.request.headers:
-            headers = headers.then(HeaderMutation(set=(("content-length", str(len(replaced)).encode()),)))
+        if self._changed and "content-length" in scope.exchanged.request.headers:
+            headers = headers.then(HeaderMutation(set=(("content-length", str(len(self._out)).encode()),)))
         scope.send(
             BodyReply(
                 Direction.REQUEST,
-                replaced,
+                bytes(self._out) if self._changed else None,
                 headers,
                 clear_route_cache=True,
                 metadata=scope.described(final=False),
             )
         )
+
+    def _stream(self, *, end: bool) -> None:
+        """Sends what may go on, in chunks; first the headers reply, if it was held for this moment."""
+        scope = self.scope
+        if self.held_since is not None:
+            self.held_since = None
+            scope.decided = True
+            headers = self._headers.then(scope.routing_headers())
+            if self._changed:
+                headers = headers.then(HeaderMutation(remove=("content-length",)))
+            metadata = scope.described(final=False)
+            scope.send(HeadersReply(Direction.REQUEST, headers, clear_route_cache=True, metadata=metadata))
+        for piece in chunks(Direction.REQUEST, bytes(self._out), end=end):
+            scope.send(piece)
+        self._out.clear()
 
 
 def request_head(event: HeadersReceived) -> RequestHead:

@@ -19,16 +19,15 @@ from ext_proc.codecs.codec import Decoder, Frame
 from ext_proc.engine.checkpoint import Checkpoint, Decision
 from ext_proc.engine.half import Half
 from ext_proc.engine.plan import UNREAD, ResponsePlan, plan_response
-from ext_proc.engine.scope import Scope, Steps, changed
+from ext_proc.engine.scope import Scope, Steps, changed, chunks
 from ext_proc.engine.text_flow import Bytes, TextFlow
 from ext_proc.events import BodyMode, BodyReceived, Direction, HeadersReceived, TrailersReceived
 from ext_proc.headers import HeaderMutation
 from ext_proc.messages import Message, Opaque, ResponseHead
 from ext_proc.policy import Deny, Respond
-from ext_proc.replies import BodyReply, HeadersReply, StreamedBody, TrailersReply
+from ext_proc.replies import BodyReply, HeadersReply, TrailersReply
 from ext_proc.trail import Outcome, Stage
 
-CHUNK = 64 * 1024
 _NO_LENGTH = HeaderMutation(remove=("content-length",))
 _UNREADABLE = Deny("unreadable-answer", "the upstream's answer could not be read", status=502)
 _UNDECIDED = Deny("undecided-request", "the gateway was not asked about this request", status=500)
@@ -401,12 +400,7 @@ class ResponseSide:
                 return
             self.held_since = None
             scope.send(HeadersReply(Direction.RESPONSE, self._headers.then(_NO_LENGTH)))
-        out = bytes(self._out)
-        self._out.clear()
         metadata = scope.described(final=True) if end else {}
-        pieces = [out[start : start + CHUNK] for start in range(0, len(out), CHUNK)]
-        if end and not pieces:
-            pieces = [b""]
-        for position, piece in enumerate(pieces):
-            last = end and position == len(pieces) - 1
-            scope.send(StreamedBody(Direction.RESPONSE, piece, last, metadata if last else {}))
+        for piece in chunks(Direction.RESPONSE, bytes(self._out), end=end, metadata=metadata):
+            scope.send(piece)
+        self._out.clear()

@@ -9,21 +9,23 @@ Not here: any event (exchange.py, request_side.py, response_side.py).
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 from ext_proc.codecs.codec import Codec
 from ext_proc.engine.checkpoint import Budget, Checkpoint, Decision
 from ext_proc.engine.route import Route, Rulebook
+from ext_proc.events import Direction
 from ext_proc.framing.header_value import encode_header_value
 from ext_proc.headers import HeaderMutation, Headers
 from ext_proc.identity import UNKNOWN, Identity
 from ext_proc.messages import Message, RequestHead
 from ext_proc.policy import Context, Deny, Exchanged, Mutation, Respond
-from ext_proc.replies import ImmediateReply, Metadata, Reply
+from ext_proc.replies import NO_METADATA, ImmediateReply, Metadata, Reply, StreamedBody
 from ext_proc.trail import Entry, Outcome, Stage, Trail, Word
 
 NAMESPACE = "gatehouse"
+CHUNK = 64 * 1024  # bytes; the most that Envoy wants in one message of full duplex
 MAX_NAME = 256  # characters of a method's or target's name in the trail, headers and metadata
 
 # A checkpoint goes out, its decision comes in.
@@ -150,6 +152,14 @@ class Scope:
             return
         assert self.codec is not None
         self.answer(self.codec.denial([(message, denial)], self.exchanged.request, self.trail.id))
+
+
+def chunks(direction: Direction, body: bytes, *, end: bool, metadata: Metadata = NO_METADATA) -> Iterator[StreamedBody]:
+    """`body` in pieces that full duplex can carry; the last ends the stream if `end`, and then carries the metadata."""
+    starts = range(0, len(body), CHUNK) if body or not end else (0,)
+    for start in starts:
+        last = end and start + CHUNK >= len(body)
+        yield StreamedBody(direction, body[start : start + CHUNK], last, metadata if last else NO_METADATA)
 
 
 def changed(mutation: Mutation, message: Message) -> Message | None:

@@ -49,8 +49,8 @@ class EncodingError(GatehouseError):
     """An encoded body that is not read.
 
     Attributes:
-        reason: a slug: encoding-malformed, encoding-truncated, encoding-trailing-bytes, encoding-too-large,
-            encoding-ratio, encoding-too-many-members.
+        reason: a slug: encoding-malformed (also where something follows the end: brotli does not tell the two apart),
+            encoding-truncated, encoding-too-large, encoding-ratio, encoding-too-many-members.
         detail: the same in words, without a byte of the payload.
     """
 
@@ -90,7 +90,7 @@ class Writer(Protocol):
 
 
 class _Member(Protocol):
-    """A reader of one member."""
+    """A reader of one member. Its `pieces` raises its library's own error."""
 
     def pieces(self, data: bytes) -> Iterator[bytes]: ...
 
@@ -131,23 +131,19 @@ class _Members:
             try:
                 yield from member.pieces(data)
             except (zlib.error, zstd.ZstdError, brotli.error):
-                # brotli alone fails at the end's successor rather than to hand it back.
-                raise self._trailing() if member.ended else self._malformed() from None
+                raise self._malformed("the body is not {}, or asks for too much memory") from None
             data = member.unused if member.ended else b""
 
     def _begin(self, first: int) -> _Member:
         if self._begun and first not in self._opens:
-            raise self._trailing()
+            raise self._malformed("something follows the end of the {} body")
         if self._begun == MAX_MEMBERS:
             raise EncodingError("encoding-too-many-members", f"the body has more than {MAX_MEMBERS} members")
         self._begun += 1
         return self._new()
 
-    def _malformed(self) -> EncodingError:
-        return EncodingError("encoding-malformed", f"the body is not {self._coding}, or asks for too much memory")
-
-    def _trailing(self) -> EncodingError:
-        return EncodingError("encoding-trailing-bytes", f"something follows the end of the {self._coding} body")
+    def _malformed(self, detail: str) -> EncodingError:
+        return EncodingError("encoding-malformed", detail.format(self._coding))
 
 
 class _Inflate:

@@ -4,7 +4,8 @@
 
 Rules:
 - Checked first, then timed; a wrong answer ends the run with exit code 1 and a sentence.
-- Results go to build/bench/ (results.json, tables.md, chart.svg); `--record` also writes docs/benchmarks/DATE.md and .svg.
+- Results go to build/bench/ (results.json, tables.md, chart.svg); `--record` also writes DATE.md and DATE.svg into
+  docs/benchmarks/.
 
 Not here: what the figures mean (docs/benchmarks/README.md).
 """
@@ -94,7 +95,7 @@ def _measure(pace: Pace) -> Run:
     messages: Mapping[str, tuple[float, float]] = next(
         (found.messages for found in checked.values() if found.messages), {}
     )
-    return Run(_facts(), left_out, pace, cases(), variants, Figures(samples), memory, messages)
+    return Run(_facts(), left_out, pace, cases(), variants, Figures(samples), timed.again, memory, messages)
 
 
 async def _run(stacks: list[Running], timed: Rounds) -> tuple[list[Sample], dict[str, Memory]]:
@@ -125,7 +126,7 @@ def _facts() -> dict[str, str]:
     return {
         "measured": datetime.date.today().isoformat(),
         "commit": _commit(),
-        "machine": f"{os.cpu_count()} CPUs, {platform.machine()}, {platform.system()}; load average after the run {load}",
+        "machine": f"{os.cpu_count()} CPUs, {platform.machine()}, {platform.system()}; load average at the end {load}",
         "versions": f"Python {platform.python_version()}, {versions}",
     }
 

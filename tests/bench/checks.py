@@ -2,8 +2,8 @@
 
 Rules:
 - What passes is compared byte for byte with what the upstream sent.
-- Gatehouse must deny what the default bundle denies, and hide it; the others must let it pass. So no figure is that of a
-  filter that is not there.
+- Gatehouse must deny what the default bundle denies, and hide it; the others must let it pass. So no figure is that of
+  a filter that is not there.
 - The plans are compared by Envoy's own counts: ext_proc messages per exchange, both ways.
 
 Not here: how fast it was.

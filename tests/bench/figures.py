@@ -40,6 +40,11 @@ class Sample:
     foreign: float
 
     @property
+    def busy_elsewhere(self) -> float:
+        """How many CPUs something else used."""
+        return self.foreign / self.seconds
+
+    @property
     def rate(self) -> float:
         """Answers or events per second."""
         return self.count / self.seconds
@@ -63,7 +68,7 @@ class Spread:
     high: float
 
     def __str__(self) -> str:
-        return f"{_short(self.median)} ({_short(self.low)}-{_short(self.high)})"
+        return f"{_short(self.median)} ({_short(self.low)} to {_short(self.high)})"
 
 
 def percentile(nanoseconds: Sequence[int], share: float) -> float:
@@ -106,7 +111,7 @@ class Figures:
 
     def foreign(self) -> Spread | None:
         """How many CPUs were busy with something else, per sample."""
-        return spread(sample.foreign / sample.seconds for sample in self.samples)
+        return spread(sample.busy_elsewhere for sample in self.samples)
 
     def _pairwise(
         self,

@@ -27,6 +27,7 @@ class Run:
         facts: what it ran on and of which commit, in words, by title.
         left_out: sentences about what could not be measured here.
         memory: by variant.
+        again: how many samples were taken again, because something else kept the machine busy.
         messages: ext_proc messages per exchange, by JSON case; {} where no processor ran.
     """
 
@@ -36,6 +37,7 @@ class Run:
     cases: Sequence[Case]
     variants: Sequence[Variant]
     figures: Figures
+    again: int
     memory: Mapping[str, Memory]
     messages: Mapping[str, tuple[float, float]]
 
@@ -58,6 +60,7 @@ def as_json(run: Run) -> str:
         {
             "facts": dict(run.facts),
             "left_out": list(run.left_out),
+            "samples_taken_again": run.again,
             "samples": [_sample(sample) for sample in run.figures.samples],
             "memory": {name: _as_dict(memory) for name, memory in run.memory.items()},
             "messages_per_exchange": dict(run.messages),
@@ -70,17 +73,21 @@ def _facts(run: Run) -> str:
     lines = [f"- {title}: {text}" for title, text in run.facts.items()]
     busy = run.figures.foreign()
     if busy is not None:
-        lines.append(f"- busy with something else during the samples: {busy} CPUs")
-    lines.append(f"- {run.pace.rounds} rounds, interleaved; figures are medians over the rounds (lowest-highest)")
+        lines.append(
+            f"- busy with something else during the samples: {busy} CPUs; samples taken again for it: {run.again}"
+        )
+    lines.append(f"- {run.pace.rounds} rounds, interleaved; figures are medians over the rounds (lowest to highest)")
     lines += [f"- **{variant.name}**: {variant.means}" for variant in run.variants]
     return "\n".join(lines)
 
 
 def _requests(run: Run, case: Case) -> str:
-    asked = f"{case.asks}; {run.messages[case.name][0]:g} messages" if case.name in run.messages else case.asks
+    asked = case.asks
+    if case.name in run.messages:
+        asked += f" ({run.messages[case.name][0]:g} ext_proc messages each way)"
     head = (
-        "p50 × direct", "requests/s × direct", "requests/s × Go no-op", "requests/s × `mcp` filter", "CPU µs/request",
-        "Envoy's CPU µs/request", "p50 ms", "p99 ms", "requests/s",
+        "p50 vs direct", "requests/s vs direct", "vs Go no-op", "vs `mcp` filter", "CPU µs/request",
+        "Envoy's CPU µs/request", "load's and upstream's", "p50 ms", "p99 ms", "requests/s",
     )  # fmt: skip
     rows = []
     for variant in run.variants:
@@ -92,6 +99,7 @@ def _requests(run: Run, case: Case) -> str:
                 *(_ratio(run, variant, against, case, CONNECTIONS, _rate) for against in (DIRECT, GO, MCP_FILTER)),
                 _cell(run.figures.over_rounds(*loaded, lambda sample: sample.micros("processor"))),
                 _cell(run.figures.over_rounds(*loaded, lambda sample: sample.micros("envoy"))),
+                _cell(run.figures.over_rounds(*loaded, _bench_micros)),
                 f"{run.figures.pooled(*alone, 0.5):.2f}",
                 f"{run.figures.pooled(*alone, 0.99):.2f}",
                 _cell(run.figures.over_rounds(*loaded, _rate)),
@@ -103,7 +111,7 @@ def _requests(run: Run, case: Case) -> str:
 def _streams(run: Run, case: Case) -> str:
     wanted = case.streams / EVENT_EVERY
     head = (
-        "events/s × direct", "added delay, p50 ms", "added delay, p99 ms", "CPU µs/event", "Envoy's CPU µs/event",
+        "events/s vs direct", "added delay, p50 ms", "added delay, p99 ms", "CPU µs/event", "Envoy's CPU µs/event",
         "CPUs in use", "events/s",
     )  # fmt: skip
     rows = []
@@ -144,6 +152,11 @@ def _memory(run: Run) -> str:
 
 def _rate(sample: Sample) -> float:
     return sample.rate
+
+
+def _bench_micros(sample: Sample) -> float | None:
+    load, upstream = sample.micros("load"), sample.micros("upstream")
+    return None if load is None or upstream is None else load + upstream
 
 
 def _p50(sample: Sample) -> float:

@@ -3,8 +3,8 @@
     python -m tests.bench.sampler OUTPUT serve --bundle ... (everything after OUTPUT is `gatehouse`'s)
 
 Rules:
-- The kernel's profiling timer counts the CPU time of all threads; at each tick the main thread's stack is noted. So time
-  that gRPC's own threads use appears where the main thread happened to be: read the shares by thread first.
+- The kernel's profiling timer counts the CPU time of all threads; at each tick the main thread's stack is noted. So
+  time that gRPC's own threads use appears where the main thread happened to be: read the shares by thread first.
 - It costs a few per cent, spread evenly, where a tracing profiler makes small functions look large. What C code uses
   counts for the Python line that called it.
 
@@ -13,6 +13,7 @@ Not here: the load (profiling.py).
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import sys
@@ -56,7 +57,8 @@ class Sampler:
 
 
 def report(stacks: Counter[Stack], threads: dict[str, float]) -> str:
-    """Text: CPU time by thread, then samples by floor, by function, and by line of callers."""
+    """Text: CPU time by thread; then samples by floor and by function, of those taken while the event loop ran."""
+    stacks = Counter({stack: count for stack, count in stacks.items() if not all(map(_is_run_by_the_loop, stack))})
     total = sum(stacks.values()) or 1
     floors: Counter[str] = Counter()
     own: Counter[str] = Counter()
@@ -64,7 +66,7 @@ def report(stacks: Counter[Stack], threads: dict[str, float]) -> str:
     for stack, count in stacks.items():
         floors[_floor(stack)] += count
         own[_name(stack[0])] += count
-        for name in {_name(code) for code in stack}:
+        for name in {_name(code) for code in itertools.takewhile(_is_run_by_the_loop, stack)}:
             cumulative[name] += count
     lines = [f"{total} samples", "", "CPU seconds by thread:"]
     lines += [f"{used:8.2f}  {name}" for name, used in sorted(threads.items(), key=lambda item: -item[1])]
@@ -75,6 +77,11 @@ def report(stacks: Counter[Stack], threads: dict[str, float]) -> str:
     lines += ["", "With everything below:"]
     lines += [f"{count / total:7.1%}  {name}" for name, count in cumulative.most_common(_TOP)]
     return "\n".join(lines) + "\n"
+
+
+def _is_run_by_the_loop(code: CodeType) -> bool:
+    """False for the frame that runs the event loop; what stands outside of it is the program's start."""
+    return not code.co_filename.endswith("asyncio/runners.py")
 
 
 def _is_ours(code: CodeType) -> bool:
@@ -91,10 +98,10 @@ def _path(code: CodeType) -> str:
 def _floor(stack: Stack) -> str:
     """The folder or module of the innermost frame of ours that the event loop runs."""
     for code in stack:
+        if not _is_run_by_the_loop(code):
+            break
         if _is_ours(code):
             return "/".join(Path(_path(code)).parts[:2])
-        if code.co_filename.endswith("asyncio/runners.py"):
-            break
     return "the event loop and gRPC's core (C), and gRPC's threads"
 
 

@@ -82,7 +82,8 @@ def nothing_left(running: Running) -> None:
             envoy_stat(running, "cluster.mcp.upstream_rq_active"),
             envoy_stat(running, "cluster.mcp.upstream_cx_active"),
             envoy_stat(running, "http.clients.ext_proc.streams_started")
-            - envoy_stat(running, "http.clients.ext_proc.streams_closed"),
+            - envoy_stat(running, "http.clients.ext_proc.streams_closed")
+            - envoy_stat(running, "http.clients.ext_proc.streams_failed"),
             metric(running, "gatehouse_exchanges_active"),
         ]
         return None if any(counts) else True

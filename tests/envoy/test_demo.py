@@ -42,7 +42,7 @@ class Demo:
     children: list[int]
 
     def ports(self) -> list[int]:
-        return [int(port) for port in re.findall(r"http://127\.0\.0\.1:(\d+)[ .]", self.output.splitlines()[0] + " ")]
+        return [int(port) for port in re.findall(r"http://127\.0\.0\.1:(\d+)", self.output.splitlines()[0])]
 
 
 @contextmanager
@@ -51,11 +51,18 @@ def staying_demo() -> Iterator[Demo]:
     process = subprocess.Popen(
         DEMO, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     )
-    try:
+    with ended(process):
         yield Demo(process, read_until(process, LAST_LINE), children_of(process.pid))
+
+
+@contextmanager
+def ended(process: subprocess.Popen[str]) -> Iterator[None]:
+    """However a test ends, its demo is asked to end, so that it can end its children."""
+    try:
+        yield
     finally:
-        process.kill()
-        process.communicate()
+        process.terminate()
+        process.communicate(timeout=SECONDS)
 
 
 def read_until(process: subprocess.Popen[str], last: str) -> str:
@@ -72,9 +79,20 @@ def read_until(process: subprocess.Popen[str], last: str) -> str:
 
 
 def children_of(parent: int) -> list[int]:
+    if Path("/proc/self/stat").exists():
+        # The name may hold blanks, and is in parentheses; the parent's id is the second field after it.
+        stats = [(int(path.parent.name), read_stat(path)) for path in Path("/proc").glob("[0-9]*/stat")]
+        return [pid for pid, stat in stats if stat.rpartition(")")[2].split()[1:2] == [str(parent)]]
     listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
     pairs = [tuple(map(int, line.split())) for line in listed.splitlines()]
     return [pid for pid, ppid in pairs if ppid == parent]
+
+
+def read_stat(path: Path) -> str:
+    try:
+        return path.read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""  # it has ended meanwhile
 
 
 def group_lives(leader: int) -> bool:
@@ -143,14 +161,11 @@ def test_a_tour_that_is_interrupted_was_not_as_expected_and_leaves_nothing_behin
     process = subprocess.Popen(
         [*DEMO, "--once"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
-    try:
+    with ended(process):
         # All five are started, and the tour is at its beginning or about to begin.
         children = wait_for(lambda: found if len(found := children_of(process.pid)) == 5 else None, "five children")
         process.send_signal(signal.SIGINT)
         _, told = process.communicate(timeout=SECONDS)
-    finally:
-        process.kill()
-        process.communicate()
     assert process.returncode == 1
     assert told == "\nStopped; nothing is left running.\n"
     assert not any(group_lives(child) for child in children)

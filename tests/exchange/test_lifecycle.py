@@ -38,6 +38,7 @@ def request_headers(facts: EnvoyFacts | None = None, **changes: str) -> HeadersR
         ":path": "/mcp?x=1",
         ":authority": "h:80",
         "content-type": "application/json",
+        "content-length": str(len(BODY)),
         **changes,
     }
     return HeadersReceived(
@@ -152,7 +153,7 @@ def test_a_decision_that_nobody_asked_for_does_nothing() -> None:
     assert list(exchange.replies()) == []
 
 
-GET_STREAM = request_headers(None, **{":method": "GET", "accept": "text/event-stream"})
+GET_STREAM = request_headers(None, **{":method": "GET", "accept": "text/event-stream", "content-length": "0"})
 FAULTS: dict[str, list[Event]] = {
     "a body first": [BodyReceived(REQ, b"x")],
     "trailers first": [TrailersReceived(REQ, Headers())],
