@@ -181,6 +181,8 @@ class Exchanged:
     Attributes:
         now: the transport's monotonic time in seconds, as of the last event.
         outcome: how the exchange ended; meaningful in `on_complete`.
+        variables: the CEL activation, as far as it belongs to the exchange; made by the first who asks.
+        measures: figures that policies gave.
     """
 
     identity: Identity
@@ -192,6 +194,7 @@ class Exchanged:
     response: ResponseHead | None = None
     outcome: Outcome = Outcome.OK
     variables: dict[str, Any] = field(default_factory=dict)
+    measures: dict[str, str | int | float | bool] = field(default_factory=dict)
 
 
 class Context(Generic[State]):
@@ -267,6 +270,14 @@ class Context(Generic[State]):
     def because(self, reason: str) -> None:
         """Says why, for the trail, where the verdict is no denial: e.g. which rule allowed it. Never payload."""
         self._reason = reason
+
+    def measure(self, name: str, value: str | int | float | bool) -> None:
+        """Puts a figure about the exchange into the trail and Envoy's dynamic metadata. Never payload.
+
+        Args:
+            name: lower case with underscores, e.g. "input_tokens"; the last value of a name counts.
+        """
+        self._exchanged.measures[name] = value
 
     def take_reason(self) -> str:
         """The reason given since the last hook, for the engine."""

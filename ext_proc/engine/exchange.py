@@ -169,7 +169,7 @@ class Exchange:
         # Envoy resets the RPC after a complete exchange too: a cause tells something only where something was missing.
         self.trail.cause = "complete" if self._response.complete else cause.value
         self._response.close()
-        self.trail.facts = dict(self._scope.facts)
+        self.trail.facts = {**self._scope.facts, **self._scope.exchanged.measures}
         self._scope.exchanged.outcome = self.trail.outcome
         if cause is CloseCause.HALF_CLOSED and not self._aborted:
             self._scope.send(Finish())

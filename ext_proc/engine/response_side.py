@@ -19,6 +19,7 @@ from ext_proc.codecs.codec import Decoder, Frame
 from ext_proc.engine.checkpoint import Checkpoint, Decision
 from ext_proc.engine.half import Half
 from ext_proc.engine.plan import UNREAD, ResponsePlan, plan_response
+from ext_proc.engine.refusals import HELD_TOO_LONG, UNDECIDED, UNREADABLE, refuse, refuse_all, refuse_too_large
 from ext_proc.engine.scope import Scope, Steps, changed, chunks
 from ext_proc.engine.text_flow import Bytes, TextFlow
 from ext_proc.events import BodyMode, BodyReceived, Direction, HeadersReceived, TrailersReceived
@@ -29,9 +30,6 @@ from ext_proc.replies import BodyReply, HeadersReply, TrailersReply
 from ext_proc.trail import Outcome, Stage
 
 _NO_LENGTH = HeaderMutation(remove=("content-length",))
-_UNREADABLE = Deny("unreadable-answer", "the upstream's answer could not be read", status=502)
-_UNDECIDED = Deny("undecided-request", "the gateway was not asked about this request", status=500)
-_HELD_TOO_LONG = Deny("answer-too-slow", "the upstream's answer took too long", status=504)
 
 
 class ResponseSide:
@@ -72,8 +70,8 @@ class ResponseSide:
     def expire(self) -> None:
         """The held headers waited longer than `limits.hold`."""
         self.held_since = None
-        self.scope.engine_denial(Stage.RESPONSE, _HELD_TOO_LONG.reason)
-        self._refuse_all(_HELD_TOO_LONG)
+        self.scope.engine_denial(Stage.RESPONSE, HELD_TOO_LONG.reason)
+        refuse_all(self.scope, HELD_TOO_LONG)
 
     def close(self) -> None:
         """The RPC is over: settles the outcome of an answer whose end was not seen."""
@@ -110,7 +108,7 @@ class ResponseSide:
         if scope.route.pipeline.has(Stage.RESPONSE_HEADERS):
             decision = yield from scope.ask(Stage.RESPONSE_HEADERS)
             if decision.denial is not None:
-                self._refuse(decision.denial)
+                refuse(scope, decision.denial)
                 return
             self._headers = decision.mutation.headers
         if not scope.requests and not scope.refused:
@@ -178,21 +176,15 @@ class ResponseSide:
         scope = self.scope
         assert scope.route is not None
         if head.status < 400 and scope.route.pipeline.enforces:
-            scope.engine_denial(Stage.RESPONSE_HEADERS, _UNDECIDED.reason)
+            scope.engine_denial(Stage.RESPONSE_HEADERS, UNDECIDED.reason)
             scope.trail.note("the filter must set allow_mode_override: true")
-            self._refuse_all(_UNDECIDED)
+            refuse_all(scope, UNDECIDED)
             return
         if head.status == 413:
             scope.trail.note("past Envoy's buffer limit")
-            self._refuse_too_large()
+            refuse_too_large(scope)
             return
         self._finish_unread(head)
-
-    def _refuse_too_large(self) -> None:
-        scope = self.scope
-        scope.engine_denial(Stage.REQUEST, "request-too-large")
-        opaque = Opaque("request-too-large", "the body is larger than the gateway reads", too_large=True)
-        scope.deny(opaque, Deny(opaque.reason, opaque.detail, status=413))
 
     def _on_unreadable(self, head: ResponseHead) -> None:
         scope = self.scope
@@ -201,27 +193,13 @@ class ResponseSide:
         holds = bool(scope.refused) or scope.route.pipeline.guards(scope.codec.answers(scope.requests))
         listed = any(rule.accepts(scope.exchanged.request, head.headers) for rule in scope.route.allow_opaque)
         if holds and not listed and head.status < 400 and scope.exchanged.request.method != "HEAD":
-            scope.engine_denial(Stage.RESPONSE_HEADERS, _UNREADABLE.reason)
-            self._refuse_all(_UNREADABLE)
+            scope.engine_denial(Stage.RESPONSE_HEADERS, UNREADABLE.reason)
+            refuse_all(scope, UNREADABLE)
             return
         if head.status < 400:
             scope.trail.outcome = scope.trail.outcome.worse(Outcome.INVALID)
         scope.trail.note("the answer was passed unread")
         self._finish_unread(head)
-
-    def _refuse(self, denial: Deny | Respond) -> None:
-        if isinstance(denial, Respond):
-            self.scope.deny(Opaque("responded", ""), denial)
-        else:
-            self._refuse_all(denial)
-
-    def _refuse_all(self, denial: Deny) -> None:
-        """Answers every request of the exchange with one denial, in place of an answer that has not left yet."""
-        scope = self.scope
-        assert scope.codec is not None
-        requests: list[tuple[Message, Deny]] = [(message, denial) for message in scope.requests]
-        denials = requests + scope.refused or [(Opaque(denial.reason, denial.message), denial)]
-        scope.answer(scope.codec.denial(denials, scope.exchanged.request, scope.trail.id, batch=len(denials) > 1))
 
     def _on_body(self, event: BodyReceived) -> Steps:
         scope = self.scope
@@ -310,7 +288,7 @@ class ResponseSide:
             assert self._decoder is not None
             if len(frame.messages) > 1 or joins:
                 self._out += frame.encode(changes, joins)
-            self._out += self._decoder.stream_end(_UNREADABLE, self.scope.trail.id)
+            self._out += self._decoder.stream_end(UNREADABLE, self.scope.trail.id)
 
     def _take_end(self, decoder: Decoder) -> Steps:
         """Decides what the end of the body completes, and closes all channels."""
@@ -331,7 +309,7 @@ class ResponseSide:
         deny = Deny(denial.reason, denial.message)
         if self._may_answer_instead():
             self.held_since = None
-            self._refuse_all(deny)
+            refuse_all(self.scope, deny)
             return
         assert self._decoder is not None
         if denial.closing_text and channel is not None:
@@ -357,7 +335,7 @@ class ResponseSide:
                 if readable_otherwise or not self._plan.edits or not scope.route.pipeline.guards_answers:
                     continue
                 scope.engine_denial(Stage.RESPONSE, message.reason)
-                denial = _UNREADABLE
+                denial = UNREADABLE
                 self._cut = True
             elif scope.route.pipeline.wants(Stage.RESPONSE, (type(message),)):
                 decision = yield from scope.ask(Stage.RESPONSE, message)
@@ -383,7 +361,7 @@ class ResponseSide:
             return False
         self.held_since = None
         if isinstance(denial, Respond) or isinstance(message, Opaque):
-            self._refuse(denial)
+            refuse(self.scope, denial)
         else:
             self.scope.deny(message, denial)
         return True

@@ -117,6 +117,7 @@ class Scope:
         if self.rulebook.revision:
             values["revision"] = self.rulebook.revision
         if final:
+            values.update(self.exchanged.measures)
             values["outcome"] = str(self.trail.outcome)
             denied = self.trail.denied
             if denied is not None:

@@ -19,7 +19,7 @@ SMALL = 300
 LARGE = 32 * 1024
 EVENT_EVERY = 0.002  # seconds, on each stream
 STAMP = re.compile(rb'"stamp":"(\d{19})"')
-LONGEST_STAMP = 30  # bytes that a stamp takes, quotes included
+STAMP_LENGTH = 29  # bytes of what STAMP finds
 ALLOWED_TOOLS = tuple(f"docs.page_{number}" for number in range(8))
 DENIED_TOOLS = ("delete_page", "delete_all")
 

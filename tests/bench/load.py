@@ -14,7 +14,7 @@ import asyncio
 import time
 from typing import cast
 
-from tests.bench.cases import LONGEST_STAMP, STAMP, Case
+from tests.bench.cases import STAMP, STAMP_LENGTH, Case
 
 _PATIENCE = 10.0
 _LENGTH = b"\r\ncontent-length: "
@@ -54,8 +54,10 @@ class Load:
             async with asyncio.timeout(_PATIENCE):
                 await self._all_ready.wait()
         except TimeoutError:
+            self.fail(f"{self._ready} of {self._size} connections were never answered")
+        if self._failure is not None:
             self.close()
-            raise LoadError(self._failure or f"{self._ready} of {self._size} connections were never answered") from None
+            raise LoadError(self._failure)
         return self
 
     async def __aexit__(self, *error: object) -> None:
@@ -85,6 +87,7 @@ class Load:
     def fail(self, reason: str) -> None:
         """The first reason stays."""
         self._failure = self._failure or f"{self._case.name}: {reason}"
+        self._all_ready.set()  # nobody has to wait for the others
 
     def _make(self) -> _Connection:
         if self._expected is None:
@@ -177,4 +180,4 @@ class _Listener(_Connection):
         if end:
             self._answered()
         # While the head is incomplete all is kept; later only what may be the beginning of a stamp.
-        self._rest = data if self._first else data[max(end, len(data) - LONGEST_STAMP + 1) :]
+        self._rest = data if self._first else data[max(end, len(data) - STAMP_LENGTH + 1) :]

@@ -50,7 +50,7 @@ class Pace:
     again: int
 
 
-FULL = Pace(rounds=6, alone=0.5, loaded=1.0, streaming=1.3, warm_up=0.15, again=80)
+FULL = Pace(rounds=5, alone=0.5, loaded=1.0, streaming=1.3, warm_up=0.15, again=80)
 QUICK = Pace(rounds=2, alone=0.2, loaded=0.35, streaming=0.45, warm_up=0.1, again=5)
 
 

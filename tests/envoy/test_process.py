@@ -159,8 +159,8 @@ def become_a_folder(path: Path) -> None:
         ),
         pytest.param(lambda path: path.write_text("routes: [", encoding="utf-8"), ["YAML"], id="broken"),
         pytest.param(lambda path: path.write_bytes(b"\xff\xfe\x00"), ["UTF-8"], id="no text"),
-        pytest.param(remove, ["cannot be read"], id="missing"),
-        pytest.param(become_a_folder, ["cannot be read"], id="unreadable"),
+        pytest.param(remove, ["cannot read", "No such file"], id="missing"),
+        pytest.param(become_a_folder, ["a regular file"], id="unreadable"),
     ],
 )
 def test_a_bundle_that_cannot_be_used_never_takes_a_good_ones_place(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import random
 import struct
+import sys
 import tracemalloc
 import zlib
 from collections.abc import Callable
@@ -12,7 +13,6 @@ from itertools import pairwise
 
 import brotli  # type: ignore[import-untyped]
 import pytest
-from backports import zstd
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -25,6 +25,11 @@ from ext_proc.framing.content_encoding import (
     decoder_for,
     encoder_for,
 )
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 MIB = 1024 * 1024
 CODINGS = ("gzip", "deflate", "br", "zstd")
