@@ -28,6 +28,7 @@ class Limits:
         hold: the longest that a headers reply is held back for a body.
         json_depth: the deepest nesting of arrays and objects.
         batch: the most messages in one JSON-RPC batch.
+        expansion: the most bytes that a compressed body may make of each of its own.
     """
 
     request_body: int = 32 * MIB
@@ -39,6 +40,7 @@ class Limits:
     hold: float = 300.0
     json_depth: int = 64
     batch: int = 64
+    expansion: int = 200
 
 
 DEFAULTS = Limits()

@@ -153,6 +153,12 @@ class LimitsPart(_Part):
         default=DEFAULTS.json_depth, ge=1, le=256, description="The deepest nesting of arrays and objects."
     )
     batch: int = Field(default=DEFAULTS.batch, ge=1, le=1024, description="The most messages in one JSON-RPC batch.")
+    expansion: int = Field(
+        default=DEFAULTS.expansion,
+        ge=2,
+        le=10_000,
+        description="The most bytes that a compressed body may make of each of its own; a bomb makes more.",
+    )
 
     def resolved(self) -> Limits:
         """The limits, with defaults lowered to what is written."""

@@ -129,7 +129,7 @@ class Codec(Protocol):
         ...
 
     def readable(self, response: ResponseHead) -> bool:
-        """Whether the answer's body is of this format at all (by content type and encoding)."""
+        """Whether the answer's body is of this format at all, by its content type; its coding is the engine's."""
         ...
 
     def answers(self, requests: Sequence[Message]) -> Sequence[type[Message]]:

@@ -1,7 +1,7 @@
 """MCP's codec, for both of its wires: legacy (2024-11-05 to 2025-11-25) and 2026-07-28.
 
 Rules:
-- What is read: POST with plain JSON, GET for an event stream, DELETE. All else on a governed route is opaque.
+- What is read: POST with JSON, GET for an event stream, DELETE. All else on a governed route is opaque.
 - An answer is read as JSON or as server-sent events, as its content type says.
 - `answers` promises: no message of another class comes out of a decoder for these requests, so that what need not be
   read is not read.
@@ -86,7 +86,7 @@ class McpCodec:
         return plain_type(response.headers) == EVENT_STREAM
 
     def readable(self, response: ResponseHead) -> bool:
-        """Whether the answer is JSON or an event stream, in the clear and in UTF-8."""
+        """Whether the answer is JSON or an event stream, in UTF-8."""
         return plain_type(response.headers) in (JSON, EVENT_STREAM)
 
     def answers(self, requests: Sequence[Message]) -> Sequence[type[Message]]:

@@ -1,8 +1,8 @@
 """MCP over HTTP: what the headers say and repeat.
 
 Rules:
-- A media type counts only with a charset that is UTF-8 and without a content coding: a reader that obeys another
-  charset would read other words in the same bytes. A header that is there twice says nothing.
+- A media type counts only with a charset that is UTF-8: a reader that obeys another charset would read other words in
+  the same bytes. A header that is there twice says nothing.
 - The era is decided by the header alone: 2026-07-28 and no other revision is modern, absent or unknown means legacy.
 
 Not here: whether headers and body agree, which is for a policy to judge.
@@ -48,8 +48,8 @@ def may_batch(head: RequestHead) -> bool:
 
 
 def plain_type(headers: Headers) -> str:
-    """The media type of a body that can be read as it stands; "" where it cannot."""
-    if len(headers.get_all("content-type")) != 1 or not _is_uncoded(headers):
+    """The media type of a body that can be read, its content coding aside; "" where it cannot."""
+    if len(headers.get_all("content-type")) != 1:
         return ""
     return media_type(headers) if _charset(headers) in _UTF8 else ""
 
@@ -73,10 +73,6 @@ def mirrored(message: Message) -> Mapping[str, str]:
     if isinstance(name, str):
         lines["mcp-name"] = encode_header_value(name)
     return lines
-
-
-def _is_uncoded(headers: Headers) -> bool:
-    return all(value.strip().lower() in (b"", b"identity") for value in headers.get_all("content-encoding"))
 
 
 def _charset(headers: Headers) -> str:

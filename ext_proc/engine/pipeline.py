@@ -243,7 +243,9 @@ class _Run:
         if self.context is None:
             try:
                 state = self.binding.policy.new_state()
-            except Exception as error:
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
                 raise PolicyError(f"raised {type(error).__name__}") from error
             self.context = self.checkpoint.contexts[self.index] = Context(self.checkpoint.exchanged, state)
         return self.context
@@ -263,11 +265,12 @@ class _Run:
                 verdict = yield Pending(verdict, limit)
         except TimeoutError:
             raise PolicyError("timeout") from None
-        except (KeyboardInterrupt, SystemExit, GeneratorExit):
+        except (KeyboardInterrupt, GeneratorExit):
             raise
         except BaseException as error:
-            # A panic of native code is a BaseException and as much the policy's fault as any other. The text of an
-            # arbitrary error may hold payload: its class alone goes into the trail.
+            # A panic of native code is a BaseException and as much the policy's fault as any other, and so is an exit:
+            # one exchange must not end the process. The text of an arbitrary error may hold payload: its class alone
+            # goes into the trail.
             raise PolicyError(f"raised {type(error).__name__}") from error
         if not self.hook.is_async and self.clock() - began > limit:
             raise PolicyError("timeout")

@@ -20,6 +20,7 @@ from collections.abc import Generator, Iterable
 
 from ext_proc.codecs.codec import Codec, Decoder, Frame, Match
 from ext_proc.engine.checkpoint import Checkpoint, Decision
+from ext_proc.engine.decoding import IN_THE_CLEAR, can_decode, coding_of, read_through
 from ext_proc.engine.half import Half
 from ext_proc.engine.plan import NOTHING_MORE, plan_request
 from ext_proc.engine.scope import Scope, Steps, changed, chunks
@@ -91,7 +92,7 @@ class RequestSide:
                 scope.deny(Opaque("denied", "denied at the headers"), decision.denial)
                 return
             self._headers = self._headers.then(decision.mutation.headers)
-        if codec is None:
+        if codec is None or not can_decode(head.headers):
             self._pass_or_deny(_unreadable(head), allowed=True)
             return
         if route.pipeline.guards(codec.answers(())):
@@ -161,7 +162,8 @@ class RequestSide:
                 Opaque("request-too-large", "the body is larger than the gateway reads", too_large=True), allowed=True
             )
             return
-        self._decoder = codec.request_decoder(head, scope.rulebook.limits)
+        limits = scope.rulebook.limits
+        self._decoder = read_through(codec.request_decoder(head, limits), head.headers, limits)
         self._mode = plan.body
         scope.reserved = plan.reserve
         if plan.body is BodyMode.BUFFERED:
@@ -293,6 +295,8 @@ class RequestSide:
         scope = self.scope
         scope.decided = True
         headers = self._headers.then(scope.routing_headers())
+        if self._changed:
+            headers = headers.then(self._recoded())
         if self._changed and "content-length" in scope.exchanged.request.headers:
             headers = headers.then(HeaderMutation(set=(("content-length", str(len(self._out)).encode()),)))
         scope.send(
@@ -305,14 +309,18 @@ class RequestSide:
             )
         )
 
+    def _recoded(self) -> HeaderMutation:
+        """A body that leaves otherwise than it came leaves in the clear."""
+        return IN_THE_CLEAR if coding_of(self.scope.exchanged.request.headers) else HeaderMutation()
+
     def _stream(self, *, end: bool) -> None:
         """Sends what may go on, in chunks; first the headers reply, if it was held for this moment."""
         scope = self.scope
         if self.held_since is not None:
             self.held_since = None
             scope.decided = True
-            headers = self._headers.then(scope.routing_headers())
-            if self._changed:
+            headers = self._headers.then(scope.routing_headers()).then(self._recoded())
+            if self._changed or coding_of(scope.exchanged.request.headers):
                 headers = headers.then(HeaderMutation(remove=("content-length",)))
             metadata = scope.described(final=False)
             scope.send(HeadersReply(Direction.REQUEST, headers, clear_route_cache=True, metadata=metadata))

@@ -17,6 +17,7 @@ from collections.abc import Generator, Iterable
 
 from ext_proc.codecs.codec import Decoder, Frame
 from ext_proc.engine.checkpoint import Checkpoint, Decision
+from ext_proc.engine.decoding import IN_THE_CLEAR, can_decode, coding_of, read_through
 from ext_proc.engine.half import Half
 from ext_proc.engine.plan import UNREAD, ResponsePlan, plan_response
 from ext_proc.engine.refusals import HELD_TOO_LONG, UNDECIDED, UNREADABLE, refuse, refuse_all, refuse_too_large
@@ -44,6 +45,7 @@ class ResponseSide:
         self._flow: TextFlow | None = None
         self._headers = HeaderMutation()
         self._out = bytearray()
+        self._read_so_far = bytearray()
         self._unsent_joins: list[Message] = []
         self._cut = False
         self._finished = False
@@ -117,7 +119,7 @@ class ResponseSide:
         if scope.refused and (head.end_of_stream or head.status == 202):
             scope.answer(scope.codec.denial(scope.refused, scope.exchanged.request, scope.trail.id, batch=True))
             return
-        if not head.end_of_stream and not scope.codec.readable(head):
+        if not head.end_of_stream and not (scope.codec.readable(head) and can_decode(head.headers)):
             self._on_unreadable(head)
             return
         self._read(head)
@@ -137,7 +139,8 @@ class ResponseSide:
             joins=bool(scope.refused),
             reserved=scope.reserved,
         )
-        self._decoder = scope.codec.response_decoder(scope.requests, scope.exchanged.request, head, limits)
+        decoder = scope.codec.response_decoder(scope.requests, scope.exchanged.request, head, limits)
+        self._decoder = read_through(decoder, head.headers, limits)
         if plan.body is BodyMode.NONE:
             if head.end_of_stream:
                 for _ in self._decoder.close():
@@ -151,11 +154,11 @@ class ResponseSide:
             refusal = scope.codec.refusal(message, denial, scope.trail.id)
             if refusal is not None:
                 self._unsent_joins.append(refusal)
+        if plan.body is BodyMode.FULL_DUPLEX_STREAMED:
+            self._headers = self._headers.then(_NO_LENGTH).then(self._recoded())
         if plan.hold_headers:
             self.held_since = scope.exchanged.now
             return
-        if plan.body is BodyMode.FULL_DUPLEX_STREAMED:
-            self._headers = self._headers.then(_NO_LENGTH)
         scope.send(HeadersReply(Direction.RESPONSE, self._headers, modes=None if scope.reserved else plan.modes))
 
     def _finish_unread(self, head: ResponseHead) -> None:
@@ -252,12 +255,14 @@ class ResponseSide:
         self._settle()
         if scope.has_replied():
             return
-        body = bytes(self._out)
-        replaced = None if body == event.data else body
         headers = HeaderMutation()
         assert scope.exchanged.response is not None
-        if replaced is not None and "content-length" in scope.exchanged.response.headers:
-            headers = HeaderMutation(set=(("content-length", str(len(replaced)).encode()),))
+        replaced = None if self._out == self._read_so_far else bytes(self._out)
+        if replaced is not None:
+            headers = self._recoded()
+            if "content-length" in scope.exchanged.response.headers:
+                length = str(len(replaced)).encode()
+                headers = headers.then(HeaderMutation(set=(("content-length", length),)))
         scope.send(BodyReply(Direction.RESPONSE, replaced, headers, metadata=scope.described(final=True)))
 
     def _settle(self) -> None:
@@ -271,6 +276,8 @@ class ResponseSide:
         """Decides frame by frame; what may leave is put into the output."""
         keep = self._plan.body is not BodyMode.STREAMED
         for frame in frames:
+            if self._plan.body is BodyMode.BUFFERED:
+                self._read_so_far += frame.raw
             if self._is_over():
                 continue  # the iterator is still to be exhausted: the decoder keeps its state in it
             changes = yield from self._decide_frame(frame)
@@ -370,6 +377,11 @@ class ResponseSide:
         """Whether nothing of the upstream's answer has left, its headers included."""
         return self._plan.body is BodyMode.BUFFERED or self.held_since is not None
 
+    def _recoded(self) -> HeaderMutation:
+        """An answer that may leave otherwise than it came leaves in the clear."""
+        response = self.scope.exchanged.response
+        return IN_THE_CLEAR if response is not None and coding_of(response.headers) else HeaderMutation()
+
     def _flush(self, *, end: bool) -> None:
         """Sends what may leave, in chunks; first the headers reply, if it was held for this moment."""
         scope = self.scope
@@ -377,7 +389,7 @@ class ResponseSide:
             if not self._finished:
                 return
             self.held_since = None
-            scope.send(HeadersReply(Direction.RESPONSE, self._headers.then(_NO_LENGTH)))
+            scope.send(HeadersReply(Direction.RESPONSE, self._headers))
         metadata = scope.described(final=True) if end else {}
         for piece in chunks(Direction.RESPONSE, bytes(self._out), end=end, metadata=metadata):
             scope.send(piece)

@@ -30,14 +30,14 @@ _SCALAR = re.compile(_STRING + rb"|[^ \t\r\n,\]}]++", re.DOTALL)
 _NESTING = re.compile(_STRING + rb"|[\[\]{}]", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Edit:
     start: int
     end: int
     by: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Member:
     """A member of an object, from its key on, or an element of an array."""
 
@@ -101,24 +101,20 @@ def _walk(raw: bytes, at: int, tree: _Tree, edits: list[_Edit]) -> int:
     inside = at + 1
     at = _after_blanks(raw, inside)
     while raw[at] not in b"]}":
-        start, step = at, len(members)
-        value_at = at
-        change: _Tree | bytes | None = {}
+        start = value_at = at
+        step: Step = len(members)
         if is_object:
             key = _KEY.match(raw, at)
             assert key is not None, "an object's member has a key"
             value_at = key.end()
-            name = _decoded(key.group(1))
-            found = name in missing
-            change = missing.pop(name, None)
-        else:
-            found = step in missing
-            change = missing.pop(step, None)
-        if found and isinstance(change, dict):
+            step = _decoded(key.group(1))
+        found = step in missing
+        change = missing.pop(step, None)
+        if isinstance(change, dict):
             at = _walk(raw, value_at, change, edits)
         else:
             at = _skip(raw, value_at)
-            if found and change is not None:
+            if change is not None:
                 edits.append(_Edit(value_at, at, change))
         members.append(_Member(start, at, removed=found and change is None))
         at = _after_blanks(raw, at)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ext_proc.messages.base import Message
+from ext_proc.trail import Outcome
 
 
 class Setting(enum.StrEnum):
@@ -59,6 +60,7 @@ class ChannelKind(enum.StrEnum):
     REASONING = "reasoning"
     REFUSAL = "refusal"
     TOOL_ARGUMENTS = "tool_arguments"  # JSON source, in pieces
+    TOOL_INPUT = "tool_input"  # plain text, for a tool that takes no JSON
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,9 @@ class Channel:
 
     Attributes:
         choice: the choice (or candidate) it belongs to; closing a choice closes all its channels.
-        index: tells apart what may occur several times in a choice: the tool call's position.
+        index: tells apart what may occur several times in a choice: the tool call's position; for the other kinds, the
+            field that it stands in, where a format has several. Those are mostly copies of one text: 0 is the first,
+            and their lengths are not to be added up.
     """
 
     kind: ChannelKind
@@ -163,6 +167,11 @@ class Completion(LlmMessage):
         return None
 
     @property
+    def finish_reasons(self) -> Sequence[str]:
+        """Why its choices ended, in the provider's words, for those that end with it."""
+        return ()
+
+    @property
     def pieces(self) -> Sequence[Piece]:
         """The texts in it."""
         return ()
@@ -180,3 +189,7 @@ class LlmError(LlmMessage):
 
     __slots__ = ()
     kind: ClassVar[str] = "llm_error"
+
+    @property
+    def outcome(self) -> Outcome:
+        return Outcome.PROTOCOL_ERROR

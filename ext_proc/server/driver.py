@@ -178,16 +178,14 @@ async def resume(generator: Generator[Pending, Any, Decision], pending: Pending)
                     value = await pending.awaitable
                 if limit.expired():
                     raise TimeoutError("the hook went on after its time")
-            except Exception as error:
-                pending = generator.throw(error)
-            except (KeyboardInterrupt, SystemExit, GeneratorExit):
+            except (KeyboardInterrupt, GeneratorExit):
                 raise
             except BaseException as error:
                 if isinstance(error, asyncio.CancelledError) and is_being_cancelled():
                     raise
-                # Nobody cancelled us: what the hook awaited was cancelled elsewhere, or native code panicked. That is
-                # the hook's own failure, and `on_error` decides.
-                pending = generator.throw(GatehouseError(type(error).__name__))
+                # Nobody cancelled us: what the hook awaited was cancelled elsewhere, native code panicked, or the hook
+                # meant to exit. That is the hook's own failure, and `on_error` decides.
+                pending = generator.throw(error)
             else:
                 pending = generator.send(value)
     except StopIteration as decided:

@@ -27,6 +27,20 @@ class Raises(Policy[NoParameters, None]):
         raise ValueError(f"{SECRET} {message.arguments}")
 
 
+class Exits(Policy[NoParameters, None]):
+    """Means to end the process, as a command line's library does."""
+
+    def on_request(self, message: ToolCall, ctx: Context[None]) -> Verdict:
+        raise SystemExit(SECRET)
+
+
+class ExitsLater(Policy[NoParameters, None]):
+    """Means to end the process, where it is awaited."""
+
+    async def on_request(self, message: ToolCall, ctx: Context[None]) -> Verdict:
+        raise SystemExit(SECRET)
+
+
 class RaisesOnResponse(Policy[NoParameters, None]):
     """Raises where a result comes."""
 

@@ -3,8 +3,8 @@
 Rules, each as in Istio (pilot/pkg/networking/core/envoyfilter, pkg/proto/merge):
 - EnvoyFilters are applied by priority; within all of them, listeners first, then network filters, then HTTP filters.
 - A patch that matches nothing does nothing. Istio says no word of it; here it is in `Patched.unused`.
-- MERGE is protobuf's: a message field by field, a list by appending, anything else by replacing; what is a default value
-  (false, 0, "") on the wire is no value at all, and changes nothing.
+- MERGE is protobuf's: a message field by field, a list by appending, anything else by replacing. To protobuf a default
+  value (false, 0, "") is no value at all, and a patch that sets one is refused here.
 - What this engine does not know (another match, operation or place) is a ValueError, never a patch passed over.
 
 Not here: the proxies that are patched (istio_proxies.py), and maps: MERGE refuses them.
@@ -113,8 +113,8 @@ def merge(target: Json, source: Mapping[str, Any]) -> None:
     """Merges `source` into `target` in place, as protobuf does.
 
     Raises:
-        ValueError: protobuf would do something else with it than a reader expects: a default value, a map, another type of
-            Any, a name not in snake_case.
+        ValueError: protobuf would do something else with it than a reader expects: a default value, a map, another type
+            of Any, a name not in snake_case.
     """
     for name, value in source.items():
         if name == "@type":

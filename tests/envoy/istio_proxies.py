@@ -1,8 +1,8 @@
 """The demo's Envoy as an Istio proxy: a sidecar or a gateway from tests/data/istio, patched by our EnvoyFilters.
 
 Rules:
-- The EnvoyFilters are applied as they stand in envoy/istio. What a cluster would do, the test does afterwards, and no more:
-  Gatehouse's name becomes an address, and a connection to the listener's port counts as one to port 8080.
+- The EnvoyFilters are applied as they stand in envoy/istio. What Kubernetes would do, `runnable` does afterwards, and
+  no more: Gatehouse's name becomes an address, and a connection to the listener's port counts as one to port 8080.
 - The demo's bootstrap gives addresses, the access log and the issuer's key; nothing else of it is used.
 
 Not here: what a patch does (istio.py), starting anything (harness.py).
@@ -19,7 +19,9 @@ from typing import Any
 
 import yaml
 
+from ext_proc.demo.envoy_config import Addresses, bootstrap
 from ext_proc.demo.files import shipped
+from ext_proc.demo.tokens import TokenSigner
 from tests.envoy.istio import Json, Patched, apply
 
 DATA = Path(__file__).parents[1] / "data" / "istio"
@@ -36,7 +38,6 @@ class Proxy:
         envoy_filter: a file of envoy/istio; None leaves the proxy as Istio makes it.
         context: of its listeners.
         labels: of its pod.
-        chain: the HTTP filter chain that the EnvoyFilter is for; the gateway's has no name.
     """
 
     name: str
@@ -44,24 +45,23 @@ class Proxy:
     envoy_filter: str | None
     context: str
     labels: tuple[tuple[str, str], ...]
-    chain: str | None
 
-    def patched(self, bootstrap: str) -> Patched:
+    def patched(self, demo: str) -> Patched:
         """The proxy with the addresses of a demo's bootstrap, as Istio would send it: Gatehouse is still a name."""
         envoy_filters = [resource(self.envoy_filter)] if self.envoy_filter else []
-        return apply(self.bare(bootstrap), envoy_filters, context=self.context, labels=dict(self.labels))
+        return apply(self.bare(demo), envoy_filters, context=self.context, labels=dict(self.labels))
 
-    def bare(self, bootstrap: str) -> Json:
+    def bare(self, demo: str) -> Json:
         """The proxy before any patch."""
-        demo = yaml.safe_load(bootstrap)
-        listener = demo["static_resources"]["listeners"][0]
+        parsed = yaml.safe_load(demo)
+        listener = parsed["static_resources"]["listeners"][0]
         manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
         (jwt,) = (found for found in manager["http_filters"] if found["name"] == "envoy.filters.http.jwt_authn")
         values = {
-            "ADMIN_ADDRESS": demo["admin"]["address"],
+            "ADMIN_ADDRESS": parsed["admin"]["address"],
             "LISTEN_ADDRESS": listener["address"],
-            "TUNNEL_ADDRESS": {"pipe": {"path": tunnel_path(bootstrap)}},
-            "APPLICATION_ADDRESS": _address(_cluster(demo, "mcp")),
+            "TUNNEL_ADDRESS": {"pipe": {"path": tunnel_path(demo)}},
+            "APPLICATION_ADDRESS": _address(_cluster(parsed, "mcp")),
             "ACCESS_LOG": manager["access_log"],
         }
         jwks = jwt["typed_config"]["providers"]["demo"]["local_jwks"]["inline_string"]
@@ -71,13 +71,13 @@ class Proxy:
         config: Json = yaml.safe_load(text)
         return config
 
-    def runnable(self, bootstrap: str) -> str:
+    def runnable(self, demo: str) -> str:
         """For `Stack(edit_bootstrap=...)`: the patched proxy outside a cluster."""
-        config = self.patched(bootstrap).config
-        demo = yaml.safe_load(bootstrap)
+        config = self.patched(demo).config
+        parsed = yaml.safe_load(demo)
         if self.envoy_filter:
             endpoint = _endpoint(_cluster(config, "gatehouse"))
-            endpoint["address"] = _address(_cluster(demo, "gatehouse"))
+            endpoint["address"] = _address(_cluster(parsed, "gatehouse"))
         listener = config["static_resources"]["listeners"][0]
         for chain in listener["filter_chains"]:
             match = chain.get("filter_chain_match", {})
@@ -86,18 +86,12 @@ class Proxy:
         return str(yaml.safe_dump(config, sort_keys=False))
 
 
-SIDECAR = Proxy(
-    "sidecar", "sidecar.yaml", "sidecar-inbound.yaml", "SIDECAR_INBOUND", (("app", "mcp-server"),), "0.0.0.0_8080"
-)
-SIDECAR_SOCKET = Proxy(
-    "sidecar-socket",
-    "sidecar.yaml",
-    "sidecar-inbound-socket.yaml",
-    "SIDECAR_INBOUND",
-    (("app", "mcp-server"),),
-    "0.0.0.0_8080",
-)
-GATEWAY = Proxy("gateway", "gateway.yaml", "gateway.yaml", "GATEWAY", (("istio", "ingressgateway"),), None)
+_SIDECAR = ("SIDECAR_INBOUND", (("app", "mcp-server"),))
+SIDECAR = Proxy("sidecar", "sidecar.yaml", "sidecar-inbound.yaml", *_SIDECAR)
+SIDECAR_SOCKET = Proxy("sidecar-socket", "sidecar.yaml", "sidecar-inbound-socket.yaml", *_SIDECAR)
+GATEWAY = Proxy("gateway", "gateway.yaml", "gateway.yaml", "GATEWAY", (("istio", "ingressgateway"),))
+# What Istio makes when nobody asks for Gatehouse: the same call passes.
+UNPATCHED = Proxy("unpatched", "sidecar.yaml", None, *_SIDECAR)
 PROXIES = (SIDECAR, SIDECAR_SOCKET, GATEWAY)
 
 
@@ -107,9 +101,16 @@ def resource(name: str) -> Json:
     return found
 
 
-def tunnel_path(bootstrap: str) -> str:
+def demo_bootstrap(access_log: str = "/dev/stdout") -> str:
+    """A demo's bootstrap of which nothing is started."""
+    names = ("listen", "admin", "gatehouse", "mcp", "model_a", "model_b")
+    addresses = Addresses(**{name: f"127.0.0.1:{port}" for port, name in enumerate(names, 10_000)})
+    return bootstrap(addresses, TokenSigner().jwks(), access_log)
+
+
+def tunnel_path(demo: str) -> str:
     """The Unix socket where the sidecar of this bootstrap ends HBONE tunnels: beside its access log."""
-    manager = yaml.safe_load(bootstrap)["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]
+    manager = yaml.safe_load(demo)["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]
     access_log = Path(manager["typed_config"]["access_log"][0]["typed_config"]["path"])
     return str(access_log.with_name("tunnel.sock"))
 

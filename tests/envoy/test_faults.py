@@ -41,6 +41,8 @@ from tests.envoy.upstream import Connection, Request, json_body, pieces
 
 ON_REQUEST = {
     "Raises": "raised ValueError",
+    "Exits": "raised SystemExit",
+    "ExitsLater": "raised SystemExit",
     "RaisesInNewState": "raised ValueError",
     "AnswersNonsense": "returned str",
     "Blocks": "timeout",

@@ -264,7 +264,10 @@ def test_nothing_secret_is_told_anywhere(running: Running, collector: Collector)
 
 
 def test_each_line_of_the_log_is_one_json_object(running: Running) -> None:
-    posted(running, call("hidden\nforged\u2028line"))
-    posted(running, call("\ud800"))
+    """Whatever a client calls a tool: names are told."""
+    since = mark(running)
+    for name in ("hidden\nforged", "hidden\u2028forged", "hidden\ud800"):
+        httpx.post(running.stack.mcp_url, content=json.dumps(call(name)), headers={"content-type": "application/json"})
+    assert [decision["target"][:6] for decision in decisions(running, since, 3)] == ["hidden"] * 3
     for line in log_lines(running):
         assert {"event", "level", "timestamp"} <= line.keys()

@@ -77,7 +77,7 @@ def test_a_request_that_no_route_matches_passes_untouched_unless_the_bundle_deni
 OPAQUE = [
     HttpRequest(b"hello", headers={"content-type": "text/plain"}),
     HttpRequest(b"{}", headers={}),
-    HttpRequest(b"{}", headers={"content-type": "application/json", "content-encoding": "gzip"}),
+    HttpRequest(b"{}", headers={"content-type": "application/json", "content-encoding": "compress"}),
     HttpRequest(method="OPTIONS", headers={}),
     HttpRequest(method="HEAD", headers={}),
     HttpRequest(method="GET", headers={"accept": "text/html"}),

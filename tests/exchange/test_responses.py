@@ -164,7 +164,7 @@ def test_an_answer_that_could_not_be_of_interest_is_not_held() -> None:
 
 UNREADABLE = [
     HttpResponse(b"<html>", headers={"content-type": "text/html"}),
-    HttpResponse(b"\x1f\x8b...", headers={"content-type": "application/json", "content-encoding": "gzip"}),
+    HttpResponse(b"\x1f\x8b...", headers={"content-type": "application/json", "content-encoding": "compress"}),
     HttpResponse(b"{}", headers={}),
 ]
 

@@ -59,8 +59,7 @@ EXAMPLES = [
         (head(content_type="text/plain"), Match.NO),
         (head(content_type="application/json; charset=utf-7"), Match.NO),
         (head(content_type="application/json; charset=utf-8; charset=utf-16"), Match.NO),
-        (head(content_encoding="gzip"), Match.NO),
-        (head(content_encoding="identity, gzip"), Match.NO),
+        (head(content_encoding="gzip"), Match.YES),
         (RequestHead("POST", "/mcp", "", Headers()), Match.NO),
         (
             RequestHead(

@@ -275,7 +275,7 @@ def test_an_answer_is_readable_by_its_type_and_coding() -> None:
     assert CODEC.readable(answer_head())
     assert CODEC.readable(STREAM)
     assert CODEC.readable(answer_head(content_type="application/json; charset=utf-8", content_encoding="identity"))
-    assert not CODEC.readable(answer_head(content_encoding="br"))
+    assert CODEC.readable(answer_head(content_encoding="br"))
     assert not CODEC.readable(answer_head(content_type="text/html"))
     assert not CODEC.readable(answer_head(content_type="application/json; charset=utf-16"))
     assert CODEC.streams(STREAM)

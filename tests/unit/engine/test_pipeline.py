@@ -189,11 +189,16 @@ def _panics(message: Message, ctx: Context[Any]) -> Verdict:
     raise Panic
 
 
+def _exits(message: Message, ctx: Context[Any]) -> Verdict:
+    raise SystemExit("secret payload")
+
+
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
         (_raises, "raised ValueError"),
         (_panics, "raised Panic"),
+        (_exits, "raised SystemExit"),
         (lambda m, c: "yes", "returned str"),
         (lambda m, c: True, "returned bool"),
     ],
@@ -217,10 +222,11 @@ def test_a_condition_that_cannot_be_evaluated_counts_as_an_error() -> None:
     assert play.trail.entries[0].verdict is Word.ERROR
 
 
-def test_a_state_that_cannot_be_made_counts_as_an_error() -> None:
+@pytest.mark.parametrize("error", [OSError, SystemExit, Panic])
+def test_a_state_that_cannot_be_made_counts_as_an_error(error: type[BaseException]) -> None:
     class Broken(Scripted):
         def new_state(self) -> list[str]:
-            raise OSError
+            raise error
 
     assert isinstance(Play(Binding(Broken("p"))).decide().denial, Deny)
 

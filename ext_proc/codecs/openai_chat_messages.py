@@ -1,0 +1,319 @@
+"""OpenAI chat: a JSON value becomes a typed message, or an `Opaque` that says why not.
+
+Rules:
+- A request is admitted only if what policies read of it has the type that they are promised; so is an answer. All else
+  is `Opaque(malformed=True)`.
+- A key that equals one of the protocol's but for case is refused: two readers would differ.
+- A setting with two spellings is read as the smaller value and written in the caller's spelling.
+- Whatever holds an `error` that says something is an error, beside choices too: official clients raise there.
+- A changed message keeps every byte that was not changed (framing/json_splice.py).
+
+Not here: bytes (openai_chat_frames.py), texts of answers (openai_chat_texts.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+
+from ext_proc.codecs.openai_chat_texts import Malformed, Spot
+from ext_proc.framing.json_splice import splice
+from ext_proc.framing.json_surrogates import encode_text
+from ext_proc.framing.json_view import colliding_key
+from ext_proc.messages import (
+    Completion,
+    CompletionChunk,
+    Generation,
+    LlmError,
+    Message,
+    Opaque,
+    Piece,
+    Setting,
+    Usage,
+    encode_json,
+)
+
+# In the order in which a setting that is not there yet is spelled: the first is OpenAI's own.
+_SPELLINGS: Mapping[Setting, tuple[str, ...]] = {
+    Setting.MAX_TOKENS: ("max_completion_tokens", "max_tokens"),
+    Setting.TEMPERATURE: ("temperature",),
+    Setting.TOP_P: ("top_p",),
+    Setting.SEED: ("seed",),
+    Setting.N: ("n",),
+    Setting.REASONING_EFFORT: ("reasoning_effort",),
+}
+_NUMBERS = frozenset({Setting.TEMPERATURE, Setting.TOP_P})
+_REQUEST = frozenset(
+    {
+        "model",
+        "messages",
+        "stream",
+        "stream_options",
+        "tools",
+        "tool_choice",
+        "functions",
+        "function_call",
+        "response_format",
+        "user",
+        *(name for names in _SPELLINGS.values() for name in names),
+    }
+)
+_TURN = frozenset({"role", "content", "name", "refusal", "tool_calls", "tool_call_id", "function_call"})
+_ANSWER = frozenset({"id", "object", "created", "model", "choices", "usage", "error"})
+_CHOICE = frozenset({"index", "delta", "message", "text", "finish_reason", "logprobs"})
+_HELD = frozenset(
+    {
+        "role",
+        "content",
+        "refusal",
+        "reasoning",
+        "reasoning_content",
+        "reasoning_details",
+        "thinking_blocks",
+        "tool_calls",
+        "function_call",
+        "audio",
+        "annotations",
+    }
+)
+
+
+class ChatRequest(Generation):
+    """A request for a chat completion."""
+
+    __slots__ = ()
+
+    @property
+    def method(self) -> str:
+        return "chat"
+
+    def setting(self, setting: Setting) -> Any:
+        """A setting as the caller gave it, the smaller of two spellings; None where it did not."""
+        found = [self.value[name] for name in _SPELLINGS[setting] if self.value.get(name) is not None]
+        return min(found) if len(found) > 1 else found[0] if found else None
+
+    def with_model(self, name: str) -> ChatRequest:
+        """The same request for another model."""
+        return ChatRequest({**self.value, "model": name}, splice(self.raw, {("model",): encode_text(name)}))
+
+    def with_settings(self, settings: Mapping[Setting, Any]) -> ChatRequest:
+        """The same request with settings replaced, in every spelling that it has; None removes one."""
+        value, changes = dict(self.value), {}
+        for setting, wanted in settings.items():
+            spelled = [name for name in _SPELLINGS[setting] if name in value]
+            for name in spelled or _SPELLINGS[setting][:1]:
+                changes[(name,)] = None if wanted is None else encode_json(wanted)
+                value.pop(name, None)
+                if wanted is not None:
+                    value[name] = wanted
+        return ChatRequest(value, splice(self.raw, changes))
+
+
+class _Chat:
+    """What a whole answer and an event of one have in common."""
+
+    __slots__ = ()
+    value: Mapping[str, Any]
+    spots: Sequence[Spot]
+
+    @property
+    def method(self) -> str:
+        return "chat"
+
+    @property
+    def usage(self) -> Usage | None:
+        """What the provider counted; Groq puts it into a field of its own where it streams."""
+        usage = self.value.get("usage")
+        if usage is None:
+            own = self.value.get("x_groq")
+            usage = own.get("usage") if isinstance(own, dict) else None
+        return _usage(usage) if isinstance(usage, dict) else None
+
+    @property
+    def finish_reasons(self) -> Sequence[str]:
+        """Of the choices that end here."""
+        return tuple(choice["finish_reason"] for choice in choices_of(self.value) if choice.get("finish_reason"))
+
+    @property
+    def pieces(self) -> Sequence[Piece]:
+        """The texts in it, without surrogates."""
+        return tuple(spot.piece for spot in self.spots)
+
+    def _renamed(self, raw: bytes, name: str) -> tuple[Mapping[str, Any], bytes, Sequence[Spot]]:
+        return {**self.value, "model": name}, splice(raw, {("model",): encode_text(name)}), self.spots
+
+
+class ChatCompletion(_Chat, Completion):
+    """A whole answer."""
+
+    __slots__ = ("spots",)
+
+    def __init__(self, value: Mapping[str, Any], raw: bytes, spots: Sequence[Spot] = ()) -> None:
+        super().__init__(value, raw)
+        self.spots = spots
+
+    def with_model(self, name: str) -> ChatCompletion:
+        """The same answer by another name of the model."""
+        return ChatCompletion(*self._renamed(self.raw, name))
+
+
+class ChatChunk(_Chat, CompletionChunk):
+    """One event of a streamed answer."""
+
+    __slots__ = ("spots",)
+
+    def __init__(self, value: Mapping[str, Any], raw: bytes, spots: Sequence[Spot] = ()) -> None:
+        super().__init__(value, raw)
+        self.spots = spots
+
+    def with_model(self, name: str) -> ChatChunk:
+        """The same event by another name of the model."""
+        return ChatChunk(*self._renamed(self.raw, name))
+
+
+class ChatError(LlmError):
+    """OpenAI's error object: `{"error": {"message", "type", "param", "code"}}`."""
+
+    __slots__ = ()
+
+    @property
+    def method(self) -> str:
+        return "chat"
+
+
+def malformed(reason: str, detail: str, raw: bytes) -> Opaque:
+    """What claims to be OpenAI's and is not."""
+    return Opaque(reason, detail, raw=raw, malformed=True)
+
+
+def from_client(value: Any, raw: bytes) -> Message:
+    """The message that a client's JSON value is. Never raises."""
+    try:
+        _check_request(value)
+    except _Ambiguous:
+        return _ambiguous(raw)
+    except Malformed as fault:
+        return malformed("openai-invalid", str(fault), raw)
+    return ChatRequest(value, raw)
+
+
+def check_answer(value: Any, holder: str) -> Mapping[str, Any]:
+    """An answer, or an event of one, in the shape that it is read in.
+
+    Args:
+        holder: "message" of a whole answer, "delta" of a streamed one.
+
+    Raises:
+        Malformed: it has another.
+    """
+    if not isinstance(value, dict):
+        _reject("this is not an object")
+    _check_keys(value, _ANSWER)
+    for choice in choices_of(value):
+        _check_keys(choice, _CHOICE)
+        held = choice.get(holder)
+        if isinstance(held, dict):
+            _check_keys(held, _HELD)
+        if not isinstance(choice.get("finish_reason"), str | None):
+            _reject("finish_reason must be a string")
+    return value
+
+
+def choices_of(value: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """An answer's choices; () where it has none.
+
+    Raises:
+        Malformed: they are no list of objects.
+    """
+    choices = value.get("choices")
+    if choices is None:
+        return ()
+    if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
+        _reject("choices must be a list of objects")
+    return choices
+
+
+def unreadable(fault: Malformed, raw: bytes) -> Opaque:
+    """The message in the place of an answer that is none."""
+    return _ambiguous(raw) if isinstance(fault, _Ambiguous) else malformed("openai-invalid", str(fault), raw)
+
+
+class _Ambiguous(Malformed):
+    """A key that two readers would read in two ways."""
+
+
+def _ambiguous(raw: bytes) -> Opaque:
+    return malformed("ambiguous-key", "a key equals one of the protocol's but for upper and lower case", raw)
+
+
+def _check_request(value: Any) -> None:
+    if not isinstance(value, dict):
+        _reject("a request must be an object")
+    _check_keys(value, _REQUEST)
+    if not isinstance(value.get("model"), str):
+        _reject("model must be a string")
+    turns = value.get("messages")
+    if not isinstance(turns, list) or not turns or not all(isinstance(turn, dict) for turn in turns):
+        _reject("messages must be a list of objects and not empty")
+    for turn in turns:
+        _check_keys(turn, _TURN)
+    if not isinstance(value.get("stream"), bool | None):
+        _reject("stream must be true or false")
+    for setting, names in _SPELLINGS.items():
+        for name in names:
+            _check_setting(setting, name, value.get(name))
+
+
+def _check_setting(setting: Setting, name: str, value: Any) -> None:
+    if value is None:
+        return
+    if setting is Setting.REASONING_EFFORT:
+        if not isinstance(value, str):
+            _reject(f"{name} must be a string")
+    elif setting in _NUMBERS:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            _reject(f"{name} must be a number")
+    elif type(value) is not int:
+        _reject(f"{name} must be an integer")
+    elif setting is not Setting.SEED and value < 1:
+        # -1 for "no limit", as some servers have it, would be the smallest of all limits to a policy.
+        _reject(f"{name} must be positive")
+
+
+def _check_keys(mapping: Mapping[str, Any], names: frozenset[str]) -> None:
+    if colliding_key(mapping, names) is not None:
+        raise _Ambiguous("a key is ambiguous")
+
+
+def _usage(usage: Mapping[str, Any]) -> Usage | None:
+    """Usage in OpenAI's words and its imitators'; None where what is counted is no number."""
+    tokens = [usage.get(name, 0) for name in ("prompt_tokens", "completion_tokens")]
+    if not all(type(count) is int and count >= 0 for count in tokens):
+        return None
+    prompt, completion = _details(usage, "prompt_tokens_details"), _details(usage, "completion_tokens_details")
+    cached = (
+        prompt.get("cached_tokens"),
+        usage.get("prompt_cache_hit_tokens"),  # DeepSeek
+        usage.get("cached_tokens"),  # Together
+        usage.get("num_cached_tokens"),  # Mistral
+    )
+    return Usage(
+        input_tokens=tokens[0],
+        output_tokens=tokens[1],
+        cached_tokens=_first_count(*cached),
+        cache_write_tokens=_first_count(prompt.get("cache_write_tokens")),
+        reasoning_tokens=_first_count(completion.get("reasoning_tokens")),
+    )
+
+
+def _details(usage: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    details = usage.get(name)
+    return details if isinstance(details, dict) else {}
+
+
+def _first_count(*counts: Any) -> int:
+    return next((count for count in counts if type(count) is int and count > 0), 0)
+
+
+def _reject(detail: str) -> NoReturn:
+    raise Malformed(detail)

@@ -1,0 +1,247 @@
+"""OpenAI chat: where text stands in an answer, and what is written when it changes.
+
+Rules:
+- Every field that clients are known to show or run as the model's text is a channel: a copy that nobody reads would
+  carry past the policies what was taken out of the original. So a copy is a channel of its own (another `index`),
+  decided alike and changed alike.
+- A field of another type than its text is malformed, for some reader may take it as text.
+- What repeats or indexes a changed text goes with it: logprobs, token ids, annotations, a signature, the audio.
+- All other bytes stay.
+
+Not here: the classes of messages (openai_chat_messages.py), when a choice is over (openai_chat_answer.py).
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from ext_proc.framing.json_splice import Path
+from ext_proc.framing.json_surrogates import Joined, encode_text
+from ext_proc.messages import Channel, ChannelKind, Piece
+
+MAX_INDEX = 1024  # choices of an answer, tool calls of a choice
+
+
+class Content(enum.IntEnum):
+    """Where content stands: the index of its channel."""
+
+    CONTENT = 0
+    TEXT = 1  # of the choice itself, as in the older API (Together writes both)
+    TRANSCRIPT = 2  # of spoken content
+
+
+class Reasoning(enum.IntEnum):
+    """Where reasoning stands: the index of its channel."""
+
+    REASONING_CONTENT = 0  # DeepSeek, vLLM
+    REASONING = 1  # Groq, OpenRouter, Cerebras
+    DETAILS = 2  # OpenRouter, Snowflake
+    PARTS = 3  # Mistral, within content
+    BLOCKS = 4  # LiteLLM
+
+
+class Tool(enum.IntEnum):
+    """The index of the one call that has none: `function_call`, which came before tool calls."""
+
+    FUNCTION_CALL = -1
+
+
+_PLAIN: tuple[tuple[str, ChannelKind, int], ...] = (
+    ("content", ChannelKind.CONTENT, Content.CONTENT),
+    ("refusal", ChannelKind.REFUSAL, 0),
+    ("reasoning_content", ChannelKind.REASONING, Reasoning.REASONING_CONTENT),
+    ("reasoning", ChannelKind.REASONING, Reasoning.REASONING),
+)
+_LISTED = (
+    ("reasoning_details", ("text", "summary"), Reasoning.DETAILS),
+    ("thinking_blocks", ("thinking",), Reasoning.BLOCKS),
+)
+# What goes with a changed text: of its choice, of the message or delta, and beside the text itself.
+_OF_CHOICE = ("logprobs", "token_ids")
+_OF_HOLDER = ("annotations", "token_id")
+_BESIDE = {"reasoning_details": "signature", "thinking_blocks": "signature", "audio": "data"}
+
+
+class Malformed(Exception):
+    """Why a value is no message: words without payload."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A text that is not empty, and where it stands."""
+
+    channel: Channel
+    path: Path
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """A text as policies see it, and where it stands."""
+
+    channel: Channel
+    path: Path
+    joined: Joined
+
+    @property
+    def piece(self) -> Piece:
+        return Piece(self.channel, self.joined.text)
+
+
+def places(choices: Sequence[Mapping[str, Any]], holder: str) -> Iterator[Place]:
+    """Every text of an answer's choices, in the order of the fields' table.
+
+    Args:
+        holder: where a choice keeps its text: "message" of a whole answer, "delta" of a streamed one.
+
+    Raises:
+        Malformed: something has another type than its field's.
+    """
+    for position, choice in enumerate(choices):
+        number = index_of(choice, position)
+        at: Path = ("choices", position)
+        yield from _text(choice, "text", ChannelKind.CONTENT, number, Content.TEXT, at)
+        if choice.get("message" if holder == "delta" else "delta"):
+            # A stream's snapshots, for one: no policy could take out of them what goes on in the next.
+            _reject("a choice keeps text where it has no place")
+        held = _object(choice, holder)
+        if held:
+            yield from _of_holder(held, number, (*at, holder))
+
+
+def index_of(value: Mapping[str, Any], position: int) -> int:
+    """The index of a choice or tool call; its position where it does not say.
+
+    Raises:
+        Malformed: it is no index.
+    """
+    index = value.get("index")
+    if index is None:
+        index = position
+    if type(index) is not int or not 0 <= index < MAX_INDEX:
+        _reject("an index is out of range")
+    return index
+
+
+def changes_for(value: Mapping[str, Any], spots: Sequence[Spot], texts: Mapping[int, str]) -> dict[Path, bytes | None]:
+    """What is to be spliced into an answer for new texts of some spots; what is no text in `value` any more is left."""
+    changes: dict[Path, bytes | None] = {}
+    for number, text in texts.items():
+        spot = spots[number]
+        if not isinstance(_at(value, spot.path), str):
+            continue
+        changes[spot.path] = encode_text(spot.joined.written(text))
+        choice, holder, field = spot.path[:2], spot.path[:3], spot.path[3:4]
+        repeated = [(*choice, name) for name in _OF_CHOICE]
+        if field:
+            repeated += [(*holder, name) for name in _OF_HOLDER]
+            repeated += [(*spot.path[:-1], name) for key, name in _BESIDE.items() if key == field[0]]
+        changes.update((path, None) for path in repeated if _at(value, path) is not None)
+    return changes
+
+
+def delta_with(channel: Channel, text: str) -> dict[str, Any]:
+    """A choice, without its envelope, that carries `text` on `channel` and nothing else."""
+    delta: dict[str, Any]
+    match channel.kind, channel.index:
+        case ChannelKind.CONTENT, Content.TEXT:
+            return {"index": channel.choice, "delta": {}, "text": text, "finish_reason": None}
+        case ChannelKind.CONTENT, Content.TRANSCRIPT:
+            delta = {"audio": {"transcript": text}}
+        case ChannelKind.REASONING, Reasoning.DETAILS:
+            delta = {"reasoning_details": [{"type": "reasoning.text", "text": text}]}
+        case ChannelKind.REASONING, Reasoning.PARTS:
+            delta = {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": text}]}]}
+        case ChannelKind.REASONING, Reasoning.BLOCKS:
+            delta = {"thinking_blocks": [{"type": "thinking", "thinking": text}]}
+        case ChannelKind.TOOL_ARGUMENTS, Tool.FUNCTION_CALL:
+            delta = {"function_call": {"arguments": text}}
+        case ChannelKind.TOOL_ARGUMENTS, index:
+            delta = {"tool_calls": [{"index": index, "function": {"arguments": text}}]}
+        case ChannelKind.TOOL_INPUT, index:
+            delta = {"tool_calls": [{"index": index, "custom": {"input": text}}]}
+        case kind, index:
+            (field,) = (name for name, of_kind, number in _PLAIN if (of_kind, number) == (kind, index))
+            delta = {field: text}
+    return {"index": channel.choice, "delta": delta, "finish_reason": None}
+
+
+def _of_holder(held: Mapping[str, Any], choice: int, at: Path) -> Iterator[Place]:
+    for name, kind, index in _PLAIN:
+        if name == "content" and isinstance(held.get(name), list):
+            yield from _parts(_objects(held, name), choice, (*at, name))
+        else:
+            yield from _text(held, name, kind, choice, index, at)
+    for field, names, index in _LISTED:
+        for position, detail in enumerate(_objects(held, field)):
+            for name in names:
+                yield from _text(detail, name, ChannelKind.REASONING, choice, index, (*at, field, position))
+    audio = _object(held, "audio")
+    yield from _text(audio, "transcript", ChannelKind.CONTENT, choice, Content.TRANSCRIPT, (*at, "audio"))
+    called = _object(held, "function_call")
+    yield from _text(
+        called, "arguments", ChannelKind.TOOL_ARGUMENTS, choice, Tool.FUNCTION_CALL, (*at, "function_call")
+    )
+    for position, call in enumerate(_objects(held, "tool_calls")):
+        index, where = index_of(call, position), (*at, "tool_calls", position)
+        function, custom = _object(call, "function"), _object(call, "custom")
+        yield from _text(function, "arguments", ChannelKind.TOOL_ARGUMENTS, choice, index, (*where, "function"))
+        yield from _text(custom, "input", ChannelKind.TOOL_INPUT, choice, index, (*where, "custom"))
+
+
+def _parts(parts: Sequence[Mapping[str, Any]], choice: int, at: Path) -> Iterator[Place]:
+    """The texts of content in parts (Mistral's reasoning models stream it so)."""
+    for position, part in enumerate(parts):
+        where = (*at, position)
+        yield from _text(part, "text", ChannelKind.CONTENT, choice, Content.CONTENT, where)
+        yield from _text(part, "refusal", ChannelKind.REFUSAL, choice, 0, where)
+        for number, thought in enumerate(_objects(part, "thinking")):
+            yield from _text(
+                thought, "text", ChannelKind.REASONING, choice, Reasoning.PARTS, (*where, "thinking", number)
+            )
+
+
+def _text(value: Mapping[str, Any], name: str, kind: ChannelKind, choice: int, index: int, at: Path) -> Iterator[Place]:
+    text = value.get(name)
+    if text is None or text == "":
+        return
+    if not isinstance(text, str):
+        _reject(f"{name} must be a string")
+    yield Place(Channel(kind, choice, index), (*at, name), text)
+
+
+def _object(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = value.get(name)
+    if found is None:
+        return {}
+    if not isinstance(found, dict):
+        _reject(f"{name} must be an object")
+    return found
+
+
+def _objects(value: Mapping[str, Any], name: str) -> Sequence[Mapping[str, Any]]:
+    found = value.get(name)
+    if found is None:
+        return ()
+    if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
+        _reject(f"{name} must be a list of objects")
+    return found
+
+
+def _at(value: Any, path: Path) -> Any:
+    """What stands at a path; None where nothing does."""
+    for step in path:
+        if isinstance(value, dict):
+            value = value.get(step)
+        elif isinstance(value, list) and isinstance(step, int) and step < len(value):
+            value = value[step]
+        else:
+            return None
+    return value
+
+
+def _reject(detail: str) -> NoReturn:
+    raise Malformed(detail)

@@ -1,0 +1,125 @@
+"""Bodies with a content coding, read through: a codec's decoder behind a decompressor.
+
+Rules:
+- Frames partition the decoded body; a body that cannot be decoded ends in one frame with an `Opaque`, and its rest is
+  dropped: no reader behind us may see what we could not.
+- What expands past its limits is `Opaque` too, before memory is taken for it (limits.expansion; the codec's own).
+
+Not here: any coding (framing/content_encoding.py), any protocol.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from ext_proc.codecs.codec import NO_TEXTS, Decoder, Frame
+from ext_proc.framing.content_encoding import Decompressor, EncodingError, decoder_for
+from ext_proc.headers import HeaderMutation, Headers
+from ext_proc.limits import Limits
+from ext_proc.messages import Channel, Message, Opaque, Piece
+from ext_proc.policy import Deny
+from ext_proc.trail import Outcome
+
+IN_THE_CLEAR = HeaderMutation(remove=("content-encoding",))
+# The size of a decoded stream is bounded event by event, by its codec.
+_ENDLESS = 1 << 62
+
+
+def coding_of(headers: Headers) -> str:
+    """The content codings, in the order in which they were applied; "" for none."""
+    lines = headers.get_all("content-encoding")
+    codings = b",".join(lines).decode("latin-1").strip().lower()
+    return "" if codings == "identity" else codings
+
+
+def can_decode(headers: Headers) -> bool:
+    """Whether the body is in the clear or in codings that we know."""
+    coding = coding_of(headers)
+    return not coding or decoder_for(coding, max_size=0, max_ratio=1) is not None
+
+
+def read_through(decoder: Decoder, headers: Headers, limits: Limits) -> Decoder:
+    """`decoder`, behind a decompressor where the body has a content coding that `can_decode` knows."""
+    coding = coding_of(headers)
+    if not coding:
+        return decoder
+    decompressor = decoder_for(coding, max_size=_ENDLESS, max_ratio=limits.expansion)
+    assert decompressor is not None
+    return CodedDecoder(decoder, decompressor)
+
+
+@dataclass(frozen=True, slots=True)
+class _BadFrame:
+    """The end of what could be decoded."""
+
+    message: Opaque
+    raw: bytes = b""
+    batch: bool = False
+    pieces: Sequence[Piece] = ()
+    closes: Sequence[int] = ()
+
+    @property
+    def messages(self) -> Sequence[Message]:
+        return (self.message,)
+
+    def encode(
+        self,
+        changes: Mapping[int, Message | None],
+        joined: Sequence[Message] = (),
+        texts: Mapping[int, str] = NO_TEXTS,
+    ) -> bytes:
+        """What joins is all there is."""
+        return b"".join(message.raw for message in joined)
+
+
+class CodedDecoder:
+    """A decoder of coded bytes."""
+
+    def __init__(self, decoder: Decoder, decompressor: Decompressor) -> None:
+        self._decoder = decoder
+        self._decompressor = decompressor
+        self._broken = False
+
+    def feed(self, data: bytes) -> Iterator[Frame]:
+        """See `codec.Decoder`; a piece is decompressed when the one before it was decided."""
+        if self._broken:
+            return
+        try:
+            for piece in self._decompressor.pieces(data):
+                yield from self._decoder.feed(piece)
+        except EncodingError as error:
+            yield self._bad(error)
+
+    def close(self) -> Iterator[Frame]:
+        """See `codec.Decoder`."""
+        if not self._broken:
+            try:
+                rest = self._decompressor.close()
+            except EncodingError as error:
+                yield self._bad(error)
+            else:
+                yield from self._decoder.feed(rest)
+        for frame in self._decoder.close():
+            if not self._broken:
+                yield frame
+
+    @property
+    def outcome(self) -> Outcome:
+        return self._decoder.outcome.worse(Outcome.INVALID) if self._broken else self._decoder.outcome
+
+    @property
+    def unanswered(self) -> Sequence[Message]:
+        return self._decoder.unanswered
+
+    def text_event(self, channel: Channel, text: str) -> bytes:
+        """See `codec.Decoder`."""
+        return self._decoder.text_event(channel, text)
+
+    def stream_end(self, deny: Deny, trail_id: str) -> bytes:
+        """See `codec.Decoder`."""
+        return self._decoder.stream_end(deny, trail_id)
+
+    def _bad(self, error: EncodingError) -> Frame:
+        self._broken = True
+        return _BadFrame(Opaque(error.reason, error.detail, malformed=True))

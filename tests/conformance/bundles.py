@@ -1,0 +1,68 @@
+"""The bundles that Gatehouse serves while the suite runs: every method and tool it uses, allowed by name.
+
+Rules:
+- The rules enforce and their default is deny: what is not written here does not pass, so what passes was decided.
+- The tool HIDDEN is left out on purpose: every list of tools is filtered and written anew.
+
+Not here: the policies that only look on, hold or rewrite (witnesses.py).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from tests.conformance.tools import HIDDEN, OFFERS
+
+# All that the scenarios of both revisions send, methods that were removed and one that never was included: refusing
+# those is the server's part, and the suite looks at how it does.
+METHODS = (
+    "initialize",
+    "ping",
+    "server/discover",
+    "logging/setLevel",
+    "completion/complete",
+    "tools/list",
+    "resources/list",
+    "resources/templates/list",
+    "resources/read",
+    "resources/subscribe",
+    "resources/unsubscribe",
+    "prompts/list",
+    "prompts/get",
+    "subscriptions/listen",
+    "tasks/get",
+    "tasks/update",
+    "tasks/cancel",
+    "tasks/result",
+    "tasks/list",
+    "notifications/initialized",
+    "notifications/cancelled",
+    "unknown/method",
+)
+
+# Tools of the tasks extension (SEP-2663), which the suite calls and our server does not offer.
+TASK_TOOLS = ("confirm_delete", "failing_job", "multi_input", "protocol_error_job", "slow_compute", "test_tool_with_task")
+
+OFFERED_TOOLS = tuple(name for name in OFFERS if name != HIDDEN)
+
+
+def bundle(witness: str, tools: Sequence[str] = (*OFFERED_TOOLS, *TASK_TOOLS)) -> str:
+    """A bundle's text (JSON, which is YAML) with one of the witnesses, by class name, before the rules."""
+    rules: list[dict[str, Any]] = [
+        {"methods": list(METHODS), "allow": True},
+        {"tools": list(tools), "allow": True},
+    ]
+    return json.dumps(
+        {
+            "apiVersion": "gatehouse/v1",
+            "kind": "Bundle",
+            "metadata": {"name": "conformance", "revision": "1"},
+            "routes": [{"name": "mcp", "match": {"path": "/mcp"}, "protocol": "mcp", "policies": ["witness", "rules"]}],
+            "policies": [
+                {"name": "witness", "type": f"tests.conformance.witnesses:{witness}"},
+                {"name": "rules", "type": "tool-access", "parameters": {"default": "deny", "rules": rules}},
+            ],
+        }
+    )
