@@ -12,9 +12,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ext_proc.codecs.auto import McpByBody
 from ext_proc.codecs.codec import Codec
 from ext_proc.codecs.mcp import McpCodec
-from ext_proc.messages import McpMessage, McpTransport, Message
+from ext_proc.codecs.openai_chat import OpenAiChatCodec
+from ext_proc.messages import Generation, McpMessage, McpTransport, Message, ModelListing
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,5 +33,11 @@ class Protocol:
 
 
 PROTOCOLS = {
+    "auto": Protocol(
+        # OpenAI's is told by its path. MCP is not, so it comes last and looks into the body.
+        codecs=lambda: (OpenAiChatCodec(), McpByBody()),
+        requests=(Generation, ModelListing, McpMessage, McpTransport),
+    ),
     "mcp": Protocol(codecs=lambda: (McpCodec(),), requests=(McpMessage, McpTransport)),
+    "openai": Protocol(codecs=lambda: (OpenAiChatCodec(),), requests=(Generation, ModelListing)),
 }

@@ -146,7 +146,9 @@ def _from_client(value: Mapping[str, Any], raw: bytes) -> Message:
     if method in _BY_NAME:
         _check_named(params)
         return _BY_NAME[method](value, raw)
-    if method in _BY_URI:
+    # A subscription without any `uri` is aimed at nothing, and whether there are subscriptions at all is for the server
+    # to say: in revision 2026-07-28 there are none (conformance suite, server-stateless).
+    if method == "resources/read" or (method in _BY_URI and "uri" in params):
         if not isinstance(params.get("uri"), str):
             raise _Malformed("mcp-params-invalid", "params.uri must be a string")
         return ResourceRead(value, raw)

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from ext_proc.codecs.openai_chat_texts import Malformed, Spot
-from ext_proc.framing.json_splice import splice
+from ext_proc.framing.json_splice import Path, splice
 from ext_proc.framing.json_surrogates import encode_text
 from ext_proc.framing.json_view import colliding_key
 from ext_proc.messages import (
@@ -98,7 +98,8 @@ class ChatRequest(Generation):
 
     def with_settings(self, settings: Mapping[Setting, Any]) -> ChatRequest:
         """The same request with settings replaced, in every spelling that it has; None removes one."""
-        value, changes = dict(self.value), {}
+        value = dict(self.value)
+        changes: dict[Path, bytes | None] = {}
         for setting, wanted in settings.items():
             spelled = [name for name in _SPELLINGS[setting] if name in value]
             for name in spelled or _SPELLINGS[setting][:1]:
@@ -197,11 +198,12 @@ def from_client(value: Any, raw: bytes) -> Message:
     return ChatRequest(value, raw)
 
 
-def check_answer(value: Any, holder: str) -> Mapping[str, Any]:
+def check_answer(value: Any, holder: str, *, listing: bool) -> Mapping[str, Any]:
     """An answer, or an event of one, in the shape that it is read in.
 
     Args:
         holder: "message" of a whole answer, "delta" of a streamed one.
+        listing: whether the list of models was asked for, which has no choices.
 
     Raises:
         Malformed: it has another.
@@ -209,6 +211,10 @@ def check_answer(value: Any, holder: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         _reject("this is not an object")
     _check_keys(value, _ANSWER)
+    if listing and "choices" in value:
+        _reject("a list of models holds choices")
+    if not listing and holder == "message" and "choices" not in value and not value.get("error"):
+        _reject("an answer has no choices")
     for choice in choices_of(value):
         _check_keys(choice, _CHOICE)
         held = choice.get(holder)

@@ -26,7 +26,8 @@ from ext_proc.engine.plan import NOTHING_MORE, plan_request
 from ext_proc.engine.scope import Scope, Steps, changed, chunks
 from ext_proc.errors import ProtocolError
 from ext_proc.events import BodyMode, BodyReceived, Direction, EnvoyFacts, HeadersReceived, TrailersReceived
-from ext_proc.headers import HeaderMutation, content_length
+from ext_proc.framing.header_value import decode_header_value
+from ext_proc.headers import HeaderMutation, Headers, content_length
 from ext_proc.identity import UNKNOWN, Identity, from_metadata
 from ext_proc.messages import Message, Opaque, RequestHead
 from ext_proc.policy import Deny, Respond
@@ -277,17 +278,30 @@ class RequestSide:
                     changes[index] = None
                     continue
                 if replaced is not None:
-                    changes[index] = message = replaced
-                    self._mirror(replaced)
+                    changes[index] = replaced
+                    self._mirror(message, replaced)
+                    message = replaced
             scope.requests.append(message)
         return changes
 
-    def _mirror(self, message: Message) -> None:
-        """Headers that repeat the body follow its change (MCP: whoever rewrites a name rewrites Mcp-Name)."""
-        assert self.scope.codec is not None
-        lines = self.scope.codec.mirrored_headers(message, self.scope.exchanged.request)
+    def _mirror(self, before: Message, after: Message) -> None:
+        """Headers that repeat the body follow its change (MCP: whoever rewrites a name rewrites Mcp-Name).
+
+        Only those that did repeat it: one that is missing or says something else is the client's mistake or its trick,
+        and the server has to see it to reject it (2026-07-28, -32020).
+        """
+        codec, head = self.scope.codec, self.scope.exchanged.request
+        assert codec is not None
+        repeated = codec.mirrored_headers(before, head)
+        lines = codec.mirrored_headers(after, head)
         self._headers = self._headers.then(
-            HeaderMutation(set=tuple((name, value.encode()) for name, value in lines.items()))
+            HeaderMutation(
+                set=tuple(
+                    (name, value.encode())
+                    for name, value in lines.items()
+                    if name in repeated and _repeats(head.headers, name, repeated[name])
+                )
+            )
         )
 
     def _reply_to_whole_body(self) -> None:
@@ -345,6 +359,12 @@ def request_head(event: HeadersReceived) -> RequestHead:
 
 def _unreadable(head: RequestHead) -> Opaque:
     return Opaque("not-this-protocol", f"{head.method} with this content type is not what this route speaks")
+
+
+def _repeats(headers: Headers, name: str, value: str) -> bool:
+    """Whether there is one header `name`, and it stands for the same text as `value`."""
+    found = [line.decode("latin-1") for line in headers.get_all(name)]
+    return len(found) == 1 and decode_header_value(found[0]) == decode_header_value(value)
 
 
 def _require_static_modes(facts: EnvoyFacts) -> None:

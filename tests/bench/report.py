@@ -84,7 +84,7 @@ def _facts(run: Run) -> str:
 def _requests(run: Run, case: Case) -> str:
     asked = case.asks
     if case.name in run.messages:
-        asked += f" ({run.messages[case.name][0]:g} ext_proc messages each way)"
+        asked += f"; ext_proc messages each way: {run.messages[case.name][0]:g}"
     head = (
         "p50 vs direct", "requests/s vs direct", "vs Go no-op", "vs `mcp` filter", "CPU µs/request",
         "Envoy's CPU µs/request", "load's and upstream's", "p50 ms", "p99 ms", "requests/s",

@@ -39,7 +39,7 @@ class Pace:
         loaded: requests on 32 connections, for throughput and CPU time.
         streaming: open streams.
         warm_up: load that is not counted, before each of them.
-        again: how many samples of the whole run may be taken again.
+        again: how many samples of a round may be taken again.
     """
 
     rounds: int
@@ -50,8 +50,8 @@ class Pace:
     again: int
 
 
-FULL = Pace(rounds=5, alone=0.5, loaded=1.0, streaming=1.3, warm_up=0.15, again=80)
-QUICK = Pace(rounds=2, alone=0.2, loaded=0.35, streaming=0.45, warm_up=0.1, again=5)
+FULL = Pace(rounds=5, alone=0.5, loaded=1.0, streaming=1.3, warm_up=0.15, again=16)
+QUICK = Pace(rounds=2, alone=0.2, loaded=0.35, streaming=0.45, warm_up=0.1, again=3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +93,7 @@ class Rounds:
         say: Callable[[str], None],
     ) -> None:
         self.again = 0
+        self._may_repeat = 0
         self._stacks = stacks
         self._cases = cases
         self._lengths = lengths
@@ -109,6 +110,7 @@ class Rounds:
         samples: list[Sample] = []
         for number in range(self._pace.rounds):
             shift = number % len(self._stacks)
+            self._may_repeat = self._pace.again
             for case in self._cases:
                 self._say(f"round {number + 1} of {self._pace.rounds}: {case.name}")
                 for running in (*self._stacks[shift:], *self._stacks[:shift]):
@@ -127,8 +129,9 @@ class Rounds:
     async def _sample(self, running: Running, case: Case, number: int, connections: int, seconds: float) -> Sample:
         """The least disturbed of up to three."""
         taken = [await self._measure(running, case, number, connections, seconds)]
-        while taken[-1].busy_elsewhere > _DISTURBED and len(taken) < _TRIES and self.again < self._pace.again:
+        while taken[-1].busy_elsewhere > _DISTURBED and len(taken) < _TRIES and self._may_repeat > 0:
             self.again += 1
+            self._may_repeat -= 1
             taken.append(await self._measure(running, case, number, connections, seconds))
         return min(taken, key=lambda sample: sample.busy_elsewhere)
 

@@ -31,7 +31,7 @@ def test_the_tables_have_ratios_first_and_say_what_was_left_out() -> None:
     text = markdown(_run())
     assert "**Left out:** the Go no-op: there is no `go` here." in text
     assert "| Gatehouse | 1.00 (1.00 to 1.00) | 0.50 (0.50 to 0.50) | - | - | 4000 " in text
-    assert "(4 ext_proc messages each way)" in text
+    assert "; ext_proc messages each way: 4." in text
     assert "| Gatehouse | 3.0 MiB | 4.0 MiB | 1.0 KiB | 2.0 KiB |" in text
 
 

@@ -101,11 +101,11 @@ def resource(name: str) -> Json:
     return found
 
 
-def demo_bootstrap(access_log: str = "/dev/stdout") -> str:
+def demo_bootstrap() -> str:
     """A demo's bootstrap of which nothing is started."""
     names = ("listen", "admin", "gatehouse", "mcp", "model_a", "model_b")
     addresses = Addresses(**{name: f"127.0.0.1:{port}" for port, name in enumerate(names, 10_000)})
-    return bootstrap(addresses, TokenSigner().jwks(), access_log)
+    return bootstrap(addresses, TokenSigner().jwks())
 
 
 def tunnel_path(demo: str) -> str:

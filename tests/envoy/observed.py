@@ -103,8 +103,15 @@ def signal_gatehouse(running: Running, number: signal.Signals) -> None:
     running.stack.processes["gatehouse"].process.send_signal(number)
 
 
+def kill_gatehouse(running: Running) -> None:
+    """Ends Gatehouse as a crash would."""
+    process = running.stack.processes["gatehouse"].process
+    process.kill()
+    process.wait()
+
+
 def restart_gatehouse(running: Running) -> None:
-    """Starts Gatehouse anew after `kill_gatehouse`; Envoy stays as it is."""
+    """Starts Gatehouse anew, where it is dead; Envoy stays as it is."""
     command, ready = running.stack.processes["gatehouse"].process.args, running.stack.processes["gatehouse"].ready
     assert isinstance(command, list)
     running.stack.processes.kill("gatehouse")

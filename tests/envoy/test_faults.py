@@ -30,6 +30,7 @@ from tests.envoy.harness import Running, Stacks, wait_for
 from tests.envoy.observed import (
     decisions,
     envoy_stat,
+    kill_gatehouse,
     logged,
     mark,
     metric,
@@ -203,13 +204,6 @@ def replaced(bootstrap: str, old: str, new: str) -> str:
     return bootstrap.replace(old, new)
 
 
-def kill(running: Running) -> None:
-    """Ends Gatehouse as a crash would."""
-    process = running.stack.processes["gatehouse"].process
-    process.kill()
-    process.wait()
-
-
 def works_again(running: Running) -> None:
     """Starts Gatehouse anew; Envoy stays as it is."""
     envoy = running.stack.processes["envoy"].process
@@ -222,7 +216,7 @@ def works_again(running: Running) -> None:
 
 
 def test_before_a_request_a_dead_gatehouse_lets_nothing_pass(mortal: Running) -> None:
-    kill(mortal)
+    kill_gatehouse(mortal)
     mortal.upstream.answer_with(json_body(answer_to(CALL)))
     assert posted(mortal, CALL).status_code >= 500
     assert httpx.get(mortal.stack.url + "/v1/models").status_code >= 500  # what no route of the bundle governs, too
@@ -236,7 +230,7 @@ async def test_a_gatehouse_that_dies_while_it_decides_lets_nothing_pass(mortal: 
     await asyncio.to_thread(
         wait_for, lambda: metric(mortal, "gatehouse_exchanges_active") == 1 or None, "an exchange under way"
     )
-    kill(mortal)
+    kill_gatehouse(mortal)
     assert (await asking).status_code == 500
     assert mortal.upstream.requests == []
     works_again(mortal)
@@ -251,7 +245,7 @@ def test_a_gatehouse_that_dies_in_mid_stream_cuts_it(mortal: Running, message: d
     def die() -> None:
         mortal.upstream.open(gates[0])
         wait_for(lambda: envoy_stat(mortal, "cluster.mcp.upstream_cx_rx_bytes_total") or None, "the first part")
-        kill(mortal)
+        kill_gatehouse(mortal)
         mortal.upstream.open(gates[1])
 
     assert first.startswith(broken_off(mortal, message, die))
@@ -260,7 +254,7 @@ def test_a_gatehouse_that_dies_in_mid_stream_cuts_it(mortal: Running, message: d
 
 def test_a_gatehouse_that_dies_before_an_answers_headers_lets_none_of_it_pass(mortal: Running) -> None:
     async def script(request: Request, connection: Connection) -> None:
-        kill(mortal)
+        kill_gatehouse(mortal)
         await connection.head(200, EVENT_STREAM, CHUNKED)
         await connection.chunk(event(answer_to(LIST, "secret-plans")))
         await connection.end()
@@ -307,6 +301,16 @@ def test_without_mode_overrides_an_enforcing_route_is_refused_with_the_reason(
     assert answer.json()["error"]["data"] == {"trail": decision["id"], "reason": "undecided-request"}
     assert decision["notes"] == ["the filter must set allow_mode_override: true"]
     assert b"secret" not in answer.content
+
+
+@pytest.mark.parametrize("tool", ["search", "secret-plans"])
+def test_without_mode_overrides_a_request_too_large_to_buffer_does_not_even_reach_the_upstream(
+    gatehouse_stack: Stacks, tool: str
+) -> None:
+    running = gatehouse_stack(CAREFUL, edit_bootstrap=without_overrides)
+    running.upstream.answer_with(json_body(answer_to(CALL)))
+    assert posted(running, call(tool, q="x" * 2_000_000)).status_code == 500
+    assert running.upstream.requests == []
 
 
 def body_mode(side: str, mode: str, trailers: str = "SKIP") -> Callable[[str], str]:

@@ -89,7 +89,7 @@ def answer_in(body: str) -> dict[str, Any]:
 
 @every_proxy
 def test_a_real_envoy_accepts_the_proxy_as_istio_would_send_it(proxy: Proxy, tmp_path: Path) -> None:
-    patched = proxy.patched(demo_bootstrap(str(tmp_path / "access.jsonl")))
+    patched = proxy.patched(demo_bootstrap())
     assert patched.unused == ()
     path = tmp_path / "proxy.yaml"
     path.write_text(yaml.safe_dump(patched.config))

@@ -112,24 +112,29 @@ def test_a_running_stream_ends_under_the_bundle_it_began_with(running: Running) 
 async def test_every_exchange_is_decided_by_one_bundle_whole(running: Running) -> None:
     running.upstream.answer_with(json_body(answer_to(call())))
     since = mark(running)
-    reloading = asyncio.Event()
-    asked_of = 0
+    enough = asyncio.Event()
+    answered = 0
 
     async def ask_on(client: httpx.AsyncClient, tool: str) -> None:
-        nonlocal asked_of
-        while not reloading.is_set():
-            asked_of += 1
+        nonlocal answered
+        while not enough.is_set():
             assert (await client.post(running.stack.mcp_url, json=call(tool), headers=HEADERS)).status_code == 200
+            answered += 1
+
+    def reload_amid_traffic(text: str) -> None:
+        before = answered
+        wait_for(lambda: answered >= before + 20 or None, "answers under the bundle in force")
+        reload(running, text)
 
     async with httpx.AsyncClient() as client, asyncio.TaskGroup() as group:
         for tool in ("search", "fetch") * 3:
             group.create_task(ask_on(client, tool))
         for text in (SECOND, FIRST, SECOND):
-            await asyncio.to_thread(reload, running, text)
-        reloading.set()
+            await asyncio.to_thread(reload_amid_traffic, text)
+        enough.set()
     found = [
         (decision["revision"], decision["target"], decision["outcome"])
-        for decision in decisions(running, since, asked_of)
+        for decision in decisions(running, since, answered)
     ]
     assert set(found) == {
         ("1", "search", "ok"),

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.envoy.upstream import Connection, Request, Upstream, cut_after, empty, json_body, pieces
+from tests.envoy.upstream import Connection, Request, Upstream, cut_after, empty, json_body, keeping, pieces
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +34,17 @@ def test_it_reads_a_chunked_body(running: Upstream) -> None:
     running.answer_with(empty())
     assert httpx.post(url(running), content=iter([b"in ", b"pieces"])).status_code == 204
     assert running.requests[0].body == b"in pieces"
+
+
+def test_it_keeps_a_connection_open_for_the_next_request_if_told_so(running: Upstream) -> None:
+    with httpx.Client() as client:
+        for script, same in ((keeping(json_body({})), True), (json_body({}), False)):
+            running.answer_with(script)
+            client.get(url(running))
+            client.get(url(running))
+            first, second = running.requests
+            assert (first.connection == second.connection) is same
+    assert running.failures == []
 
 
 def test_it_sends_pieces_and_ends(running: Upstream) -> None:

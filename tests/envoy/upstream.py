@@ -3,7 +3,8 @@
 Rules:
 - It runs an event loop in a thread of its own, so that tests with and without an event loop can use it alike.
 - One script answers each request; it waits for the test by `gate`, never by time.
-- One connection carries one exchange: what was sent is what the connection held.
+- One connection carries one exchange, so that what was sent is what the connection held; a script under `keeping`
+  leaves its connection open for the next request, as a pool wants it.
 
 Not here: the demo's servers, which behave.
 """
@@ -24,12 +25,19 @@ Script = Callable[["Request", "Connection"], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What came through Envoy; header names in lower case, repeated ones kept, the body whole."""
+    """What came through Envoy; header names in lower case, repeated ones kept, the body whole.
+
+    Attributes:
+        connection: the number of the connection that it came over, from 1.
+        trailers: what followed a chunked body.
+    """
 
     method: str
     path: str
     headers: tuple[tuple[str, str], ...]
     body: bytes
+    connection: int = 0
+    trailers: tuple[tuple[str, str], ...] = ()
 
     def header(self, name: str) -> str | None:
         """The first value of `name` (lower case)."""
@@ -38,10 +46,15 @@ class Request:
 
 @dataclass(slots=True)
 class Connection:
-    """What a script answers with."""
+    """What a script answers with.
+
+    Attributes:
+        kept: whether it stays open after the script.
+    """
 
     writer: asyncio.StreamWriter
     _gates: Mapping[str, threading.Event] = field(default_factory=dict)
+    kept: bool = False
 
     async def send(self, data: bytes) -> None:
         """Writes `data` as it is and waits until it has left."""
@@ -49,8 +62,9 @@ class Connection:
         await self.writer.drain()
 
     async def head(self, status: int, *lines: tuple[str, str]) -> None:
-        """A status line and headers; `connection: close` is added."""
-        text = "".join(f"{name}: {value}\r\n" for name, value in (*lines, ("connection", "close")))
+        """A status line and headers; `connection: close` is added unless the connection is kept."""
+        closing = () if self.kept else (("connection", "close"),)
+        text = "".join(f"{name}: {value}\r\n" for name, value in (*lines, *closing))
         await self.send(f"HTTP/1.1 {status} Scripted\r\n{text}\r\n".encode("latin-1"))
 
     async def chunk(self, data: bytes) -> None:
@@ -124,6 +138,16 @@ def cut_after(parts: Sequence[bytes], content_type: str = "text/event-stream") -
     return script
 
 
+def keeping(script: Script) -> Script:
+    """`script`, over a connection that stays open: its answer must say where it ends."""
+
+    async def kept(request: Request, connection: Connection) -> None:
+        connection.kept = True
+        await script(request, connection)
+
+    return kept
+
+
 class Upstream:
     """A server on a free loopback port, as a context manager.
 
@@ -141,6 +165,7 @@ class Upstream:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="upstream", daemon=True)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._connections = 0
 
     @property
     def address(self) -> str:
@@ -189,10 +214,15 @@ class Upstream:
         task.add_done_callback(self._tasks.discard)
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._connections += 1
+        number, kept = self._connections, True
         try:
-            request = await _read(reader)
-            self.requests.append(request)
-            await self._script(request, Connection(writer, self._gates))
+            while kept:
+                request = await _read(reader, number)
+                self.requests.append(request)
+                connection = Connection(writer, self._gates)
+                await self._script(request, connection)
+                kept = connection.kept
         except (ConnectionError, asyncio.IncompleteReadError):
             pass  # the client or Envoy went away first: a test that provokes this looks at its own side
         except Exception as error:
@@ -203,24 +233,30 @@ class Upstream:
                 await writer.wait_closed()
 
 
-async def _read(reader: asyncio.StreamReader) -> Request:
+async def _read(reader: asyncio.StreamReader, connection: int) -> Request:
     """One HTTP/1.1 request, as Envoy writes it."""
     first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")[:-2]
     method, path, _ = first.split(" ", 2)
-    headers = tuple((name.lower(), value.strip()) for name, _, value in (line.partition(":") for line in lines))
+    headers = tuple(_line(line) for line in lines)
     named = dict(headers)
+    trailers: tuple[tuple[str, str], ...] = ()
     if named.get("transfer-encoding") == "chunked":
-        body = await _read_chunks(reader)
+        body, trailers = await _read_chunks(reader)
     else:
         body = await reader.readexactly(int(named.get("content-length", "0")))
-    return Request(method, path, headers, body)
+    return Request(method, path, headers, body, connection, trailers)
 
 
-async def _read_chunks(reader: asyncio.StreamReader) -> bytes:
-    body = bytearray()
+async def _read_chunks(reader: asyncio.StreamReader) -> tuple[bytes, tuple[tuple[str, str], ...]]:
+    body, trailers = bytearray(), []
     while size := int((await reader.readline()).split(b";")[0], 16):
         body += await reader.readexactly(size)
         await reader.readline()
-    while (await reader.readline()).strip():
-        pass
-    return bytes(body)
+    while line := (await reader.readline()).decode("latin-1").strip():
+        trailers.append(_line(line))
+    return bytes(body), tuple(trailers)
+
+
+def _line(text: str) -> tuple[str, str]:
+    name, _, value = text.partition(":")
+    return name.lower(), value.strip()

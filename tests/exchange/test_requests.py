@@ -196,6 +196,24 @@ def test_a_rewritten_name_is_rewritten_in_the_header_that_repeats_it() -> None:
     assert played.upstream.headers["mcp-name"] == "search-v2"
 
 
+@pytest.mark.parametrize("name", [None, "other", "=?base64?c2Vhcm?="])
+def test_a_header_that_did_not_repeat_the_name_is_left_for_the_server_to_reject(name: str | None) -> None:
+    sent = request(call("search"))
+    sent.headers |= {"mcp-protocol-version": "2026-07-28"} | ({} if name is None else {"mcp-name": name})
+    played = pass_through(rulebook_of(RenameTool()), sent, DONE)
+    assert played.upstream is not None
+    assert msgspec.json.decode(played.upstream.body)["params"]["name"] == "search-v2"
+    assert played.upstream.headers.get("mcp-name") == name
+
+
+def test_a_header_that_repeated_the_name_in_another_encoding_is_rewritten_too() -> None:
+    sent = request(call("search"))
+    sent.headers |= {"mcp-protocol-version": "2026-07-28", "mcp-name": "=?base64?c2VhcmNo?="}
+    played = pass_through(rulebook_of(RenameTool()), sent, DONE)
+    assert played.upstream is not None
+    assert played.upstream.headers["mcp-name"] == "search-v2"
+
+
 def test_a_policys_own_response_is_given_as_it_is() -> None:
     class Teapot(Base):
         def on_request_headers(self, ctx: Context[Any]) -> Verdict:

@@ -64,7 +64,9 @@ def test_paths_that_contradict_each_other_are_an_error(paths: list[Path]) -> Non
 
 
 KEYS = st.sampled_from(["a", "b", "model", "é", 'q"', "\\", "\n"])
-SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=6)
+SCALARS = (
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=6)
+)
 VALUES = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=4), max_leaves=15
 )

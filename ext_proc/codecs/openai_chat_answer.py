@@ -1,0 +1,161 @@
+"""OpenAI chat: what an answer has said so far: which choices are open, how it ended, what its stream looks like.
+
+Rules:
+- A `finish_reason` ends its choice, `[DONE]` all that are open. Text of a choice that ended is malformed.
+- Cut off is a stream without `[DONE]`, and a choice that said `finish_reason: null` and never a reason. A server that
+  never writes the key ends its choices with `[DONE]` (Snowflake). After an error nothing more is awaited.
+- Memory is bounded: so many channels, and no texts.
+
+Not here: how texts are found (openai_chat_texts.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+from ext_proc.codecs.openai_chat_denials import closing, end_of_choice
+from ext_proc.codecs.openai_chat_messages import choices_of
+from ext_proc.codecs.openai_chat_texts import Malformed, Place, Spot, delta_with, index_of
+from ext_proc.framing.json_surrogates import Halves
+from ext_proc.messages import Channel, ChannelKind, Generation, Message, Opaque, encode_json
+from ext_proc.policy import Deny
+from ext_proc.trail import Outcome
+
+MAX_CHANNELS = 1024
+
+_ENDINGS = {
+    "length": Outcome.TRUNCATED,
+    "model_length": Outcome.TRUNCATED,  # Mistral
+    "insufficient_system_resource": Outcome.TRUNCATED,  # DeepSeek
+    "content_filter": Outcome.REFUSED,
+    "error": Outcome.PROTOCOL_ERROR,  # OpenRouter
+}
+_ENVELOPE = ("id", "object", "created", "model", "system_fingerprint")
+# What an answer can be instead of text.
+_PRODUCTS = ("tool_calls", "function_call", "audio", "images")
+
+
+class Answer:
+    """One answer to a chat request.
+
+    Args:
+        requests: what it answers.
+        failed: whether the HTTP status is no success: then it need not be OpenAI's at all.
+    """
+
+    def __init__(self, requests: Sequence[Message], *, failed: bool) -> None:
+        self._requests = tuple(requests)
+        self.failed = failed
+        # The list of models holds nothing to decide, and no text.
+        self.listing = bool(requests) and not any(isinstance(request, Generation) for request in requests)
+        self._halves: dict[Channel, Halves] = {}
+        self._open: dict[int, None] = {}
+        self._ended: set[int] = set()
+        self._unfinished: set[int] = set()  # said `finish_reason: null` and no reason
+        self._produced = False
+        self._erred = False
+        self._envelope: dict[str, Any] = {}
+        self.done = False
+        self.outcome = Outcome.PROTOCOL_ERROR if failed else Outcome.OK
+
+    @property
+    def unanswered(self) -> Sequence[Message]:
+        """What was asked, as long as the answer goes on."""
+        return () if self.done or self._erred else self._requests
+
+    def spots(self, found: Iterable[Place]) -> tuple[Spot, ...]:
+        """The texts as policies see them.
+
+        Raises:
+            Malformed: text after its choice's end, or past the bound of channels.
+        """
+        admitted = list(found)
+        for place in admitted:
+            if self.done or place.channel.choice in self._ended:
+                raise Malformed("text follows the end of its choice")
+            if place.channel not in self._halves and len(self._halves) >= MAX_CHANNELS:
+                raise Malformed("there are too many channels of text")
+            self._halves.setdefault(place.channel, Halves())
+        joined = [Spot(place.channel, place.path, self._halves[place.channel].take(place.text)) for place in admitted]
+        self._produced = self._produced or any(spot.channel.kind is not ChannelKind.REASONING for spot in joined)
+        if any(spot.channel.kind is ChannelKind.REFUSAL for spot in joined):
+            self._worse(Outcome.REFUSED)
+        return tuple(spot for spot in joined if spot.joined.text)
+
+    def see(self, value: Mapping[str, Any], holder: str, *, whole: bool) -> tuple[int, ...]:
+        """Counts a readable answer, or event of one; the choices that end with it.
+
+        Args:
+            whole: whether it is all of the answer.
+        """
+        if value.get("choices") and not self._envelope:  # Azure's first event has none, and an envelope without words
+            self._envelope = {name: value[name] for name in _ENVELOPE if name in value}
+        closes: list[int] = []
+        for position, choice in enumerate(choices_of(value)):
+            index, reason, held = index_of(choice, position), choice.get("finish_reason"), choice.get(holder) or {}
+            self._produced = self._produced or any(held.get(name) for name in _PRODUCTS)
+            if index not in self._ended and not self.done:
+                self._open[index] = None
+            if reason:
+                self._worse(_ENDINGS.get(reason, Outcome.OK))
+                self._unfinished.discard(index)
+            elif "finish_reason" in choice and index not in self._ended:
+                self._unfinished.add(index)
+            if reason or whole:
+                closes.append(index)
+        return self._close(closes)
+
+    def see_error(self) -> None:
+        """An error of the server's: official clients read no further."""
+        self._erred = True
+        self._worse(Outcome.PROTOCOL_ERROR)
+
+    def see_opaque(self, message: Opaque) -> None:
+        """What could not be read."""
+        if message.malformed or message.too_large:
+            self._worse(Outcome.INVALID)
+
+    def finish(self) -> tuple[int, ...]:
+        """`[DONE]`, or the end of a whole answer; the choices that end with it."""
+        self.done = True
+        return self._close(list(self._open))
+
+    def end(self, *, empty: bool, streamed: bool) -> None:
+        """The body is over."""
+        if self.failed or self._erred:
+            return
+        if empty:
+            self._worse(Outcome.EMPTY)
+        elif streamed and (not self.done or self._unfinished):
+            self._worse(Outcome.TRUNCATED)
+        elif not self._produced and not self.listing:
+            self._worse(Outcome.EMPTY)
+
+    def event_with(self, channel: Channel, text: str) -> bytes:
+        """The data of a new event that carries `text`."""
+        return encode_json({**self._own_envelope(), "choices": [delta_with(channel, text)]})
+
+    def ending(self, deny: Deny, trail_id: str, unsent: Collection[int] | None) -> list[bytes]:
+        """The data of the events that end every choice that is open to the client.
+
+        Args:
+            unsent: choices whose end did not reach the client; None where that is not known of any.
+        """
+        # A stream cut off before its first choice still has one to end, for clients wait for it.
+        choices = {*self._open, *(self._ended if unsent is None else unsent)} or ({0} - self._ended)
+        envelope = {**self._own_envelope(), **closing(deny, trail_id)}
+        return [encode_json({**envelope, "choices": [end_of_choice(index)]}) for index in sorted(choices)]
+
+    def _own_envelope(self) -> dict[str, Any]:
+        asked = next((request.target for request in self._requests), "")
+        return {"id": "", "object": "chat.completion.chunk", "created": 0, "model": asked, **self._envelope}
+
+    def _close(self, choices: Sequence[int]) -> tuple[int, ...]:
+        for index in choices:
+            self._open.pop(index, None)
+            self._ended.add(index)
+        return tuple(choices)
+
+    def _worse(self, outcome: Outcome) -> None:
+        self.outcome = self.outcome.worse(outcome)

@@ -1,0 +1,70 @@
+"""OpenAI chat: what a client is told when something of its exchange is denied.
+
+Rules:
+- Before the answer: an HTTP error with OpenAI's error object, by whose status official clients choose their exception.
+- In a stream every open choice ends with `finish_reason: "content_filter"`, then `[DONE]`: clients end cleanly.
+- The trail's id is in all of them, in a field that clients pass over, and nothing of the payload.
+
+Not here: who denies and why; which choices are open (openai_chat_answer.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ext_proc.codecs.openai_chat_messages import ChatCompletion, ChatError
+from ext_proc.messages import Message, Opaque, encode_json
+from ext_proc.policy import Deny
+from ext_proc.replies import ImmediateReply
+
+DONE = b"[DONE]"
+STOPPED = "content_filter"
+
+_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+
+
+def denial(denials: Sequence[tuple[Message, Deny]], trail_id: str) -> ImmediateReply:
+    """The HTTP answer to a denied request: status as the verdict says; else 413 too large, 400 malformed, 403."""
+    message, deny = denials[0]
+    status = _status(message, deny)
+    lines = ((name.lower(), value.encode()) for name, value in deny.headers)
+    return ImmediateReply(
+        status=status,
+        body=encode_json(error_object(deny, trail_id, status)),
+        headers=(("content-type", b"application/json"), *(line for line in lines if line[0] != "content-type")),
+        details=deny.reason,
+    )
+
+
+def refusal(message: Message, deny: Deny, trail_id: str) -> Message | None:
+    """The error in the place of a whole answer; None for an event of a stream, which is ended instead."""
+    if not isinstance(message, ChatCompletion):
+        return None
+    value = error_object(deny, trail_id, _status(message, deny))
+    return ChatError(value, encode_json(value))
+
+
+def error_object(deny: Deny, trail_id: str, status: int) -> dict[str, Any]:
+    """OpenAI's error object; `Deny.code` has no place in it, for codes are words here: the reason."""
+    kind = "server_error" if status >= 500 else _TYPES.get(status, "invalid_request_error")
+    error: dict[str, Any] = {"message": deny.message, "type": kind, "param": None, "code": deny.reason}
+    return {"error": {**error, "trail": trail_id, **({"data": deny.data} if deny.data else {})}}
+
+
+def closing(deny: Deny, trail_id: str) -> dict[str, Any]:
+    """What an event that ends a choice says of why, beside OpenAI's own fields."""
+    return {"gatehouse": {"trail": trail_id, "reason": deny.reason}}
+
+
+def end_of_choice(index: int) -> dict[str, Any]:
+    """A choice, as it stands in the event that ends it."""
+    return {"index": index, "delta": {}, "finish_reason": STOPPED}
+
+
+def _status(message: Message, deny: Deny) -> int:
+    if deny.status is not None:
+        return deny.status
+    if isinstance(message, Opaque):
+        return 413 if message.too_large else 400 if message.malformed else 403
+    return 403
