@@ -110,13 +110,15 @@ def plan_response(
     *,
     joins: bool,
     reserved: bool,
+    fixed: BodyMode = BodyMode.NONE,
 ) -> ResponsePlan:
     """The plan for an answer that `codec` can read.
 
     Args:
         requests: what it answers.
         joins: whether errors of ours join the answer.
-        reserved: whether full duplex was chosen with the request.
+        reserved: whether full duplex was chosen with the request, or is fixed.
+        fixed: the mode of somebody else's configuration; NONE for ours.
     """
     if response.end_of_stream:
         return UNREAD
@@ -127,6 +129,8 @@ def plan_response(
     streams = codec.streams(response)
     if reserved:
         return ResponsePlan(BodyMode.FULL_DUPLEX_STREAMED, hold_headers=not streams, edits=edits)
+    if fixed is not BodyMode.NONE:
+        return ResponsePlan(fixed, edits=edits)
     length = content_length(response.headers)
     if not streams and length is not None and length <= min(limits.envoy_buffer, limits.response_body):
         return ResponsePlan(BodyMode.BUFFERED, edits=edits)

@@ -15,6 +15,7 @@ from ext_proc.trail import Stage
 
 UNREADABLE = Deny("unreadable-answer", "the upstream's answer could not be read", status=502)
 UNDECIDED = Deny("undecided-request", "the gateway was not asked about this request", status=500)
+CANNOT_HOLD = Deny("mode-cannot-hold", "the gateway cannot decide about this answer before it leaves", status=500)
 HELD_TOO_LONG = Deny("answer-too-slow", "the upstream's answer took too long", status=504)
 
 

@@ -73,7 +73,7 @@ class RequestSide:
 
     def _on_headers(self, event: HeadersReceived) -> Steps:
         scope = self.scope
-        _require_static_modes(event.facts)
+        self._take_note_of_modes(event.facts)
         head = request_head(event)
         scope.exchanged.request = head
         scope.trail.traceparent = head.headers.get("traceparent") or ""
@@ -107,11 +107,30 @@ class RequestSide:
         else:
             self._ask_for_body(codec, head)
 
+    def _take_note_of_modes(self, facts: EnvoyFacts) -> None:
+        """Ours are NONE, to be overridden; somebody else's fixed ones are worked with as far as they go.
+
+        Raises:
+            ProtocolError: BUFFERED_PARTIAL, which silently hands over a prefix.
+        """
+        scope = self.scope
+        modes = (facts.request_body_mode or BodyMode.NONE, facts.response_body_mode or BodyMode.NONE)
+        if BodyMode.BUFFERED_PARTIAL in modes:
+            raise ProtocolError("the filter's body mode BUFFERED_PARTIAL hands over half a body; use BUFFERED or NONE")
+        scope.fixed_request, scope.fixed_response = modes
+        scope.reserved = scope.fixed_response is BodyMode.FULL_DUPLEX_STREAMED
+        if modes != (BodyMode.NONE, BodyMode.NONE):
+            scope.trail.note("the filter's body modes are fixed; set NONE and allow_mode_override: true")
+
     def _unmatched(self, copied: bool) -> None:
         scope = self.scope
         if not scope.rulebook.deny_unmatched:
             scope.decided = True
-            scope.send(HeadersReply(Direction.REQUEST, self._headers, clear_route_cache=copied, modes=NOTHING_MORE))
+            scope.send(
+                HeadersReply(
+                    Direction.REQUEST, self._headers, clear_route_cache=copied, modes=scope.override(NOTHING_MORE)
+                )
+            )
             return
         scope.engine_denial(Stage.REQUEST_HEADERS, "unmatched-route")
         text = f"no route of the gateway's bundle matches (trail {scope.trail.id})\n"
@@ -142,14 +161,14 @@ class RequestSide:
         scope.requests = [message]
         scope.decided = True
         plan = plan_request(scope.route, codec, head, False, scope.rulebook.limits)
-        scope.reserved = plan.reserve
+        scope.reserved = scope.reserved or plan.reserve
         self._headers = self._headers.then(scope.routing_headers())
         scope.send(
             HeadersReply(
                 Direction.REQUEST,
                 self._headers,
                 clear_route_cache=True,
-                modes=plan.modes,
+                modes=scope.override(plan.modes),
                 metadata=scope.described(final=False),
             )
         )
@@ -166,12 +185,35 @@ class RequestSide:
         limits = scope.rulebook.limits
         self._decoder = read_through(codec.request_decoder(head, limits), head.headers, limits)
         self._mode = plan.body
-        scope.reserved = plan.reserve
-        if plan.body is BodyMode.BUFFERED:
-            scope.send(HeadersReply(Direction.REQUEST, self._headers, modes=plan.modes))
+        scope.reserved = scope.reserved or plan.reserve
+        modes = scope.override(plan.modes)
+        if modes is None:
+            self._use_fixed_mode()
+        elif plan.body is BodyMode.BUFFERED:
+            scope.send(HeadersReply(Direction.REQUEST, self._headers, modes=modes))
         else:
             self.held_since = scope.exchanged.now
-            scope.send(ModesReply(plan.modes))
+            scope.send(ModesReply(modes))
+
+    def _use_fixed_mode(self) -> None:
+        """Gets the body in the mode that somebody else's configuration fixed.
+
+        Raises:
+            ProtocolError: it comes in pieces that leave at once, or not at all, and a policy enforces.
+        """
+        scope = self.scope
+        assert scope.route is not None
+        self._mode = scope.fixed_request
+        if self._mode is BodyMode.FULL_DUPLEX_STREAMED:
+            self.held_since = scope.exchanged.now
+            return
+        if self._mode is not BodyMode.BUFFERED and scope.route.pipeline.enforces:
+            raise ProtocolError(
+                f"the filter's request_body_mode {self._mode.name} cannot hold a request back for the policies here"
+            )
+        if self._mode is BodyMode.NONE:
+            scope.decided = True
+        scope.send(HeadersReply(Direction.REQUEST, self._headers))
 
     def _pass_or_deny(self, message: Opaque, *, allowed: bool) -> None:
         """Decides at the headers on a request that cannot be read.
@@ -187,7 +229,10 @@ class RequestSide:
             self.scope.trail.note(f"passed unread: {message.reason}")
             self.scope.send(
                 HeadersReply(
-                    Direction.REQUEST, self._headers, clear_route_cache=bool(self._headers), modes=NOTHING_MORE
+                    Direction.REQUEST,
+                    self._headers,
+                    clear_route_cache=bool(self._headers),
+                    modes=self.scope.override(NOTHING_MORE),
                 )
             )
 
@@ -206,7 +251,8 @@ class RequestSide:
         if scope.has_replied():
             return  # chunks that were under way when the client was answered
         if self._decoder is None:
-            raise ProtocolError("a request body that was not asked for; the filter's request_body_mode must be NONE")
+            self._echo(event)
+            return
         buffered = self._mode is BodyMode.BUFFERED
         end = event.end_of_stream or buffered
         yield from self._take(self._decoder.feed(event.data))
@@ -216,8 +262,26 @@ class RequestSide:
             return
         if buffered:
             self._reply_to_whole_body()
+        elif self._mode is BodyMode.STREAMED:
+            scope.decided = scope.decided or end
+            scope.send(BodyReply(Direction.REQUEST))
         elif end or self._out:
             self._stream(end=end)
+
+    def _echo(self, event: BodyReceived) -> None:
+        """Hands back a body that nobody reads, in the form of its mode.
+
+        Raises:
+            ProtocolError: no configured mode explains that it came.
+        """
+        mode = self.scope.fixed_request
+        if mode is BodyMode.NONE:
+            raise ProtocolError("a request body that was not asked for")
+        if mode is not BodyMode.FULL_DUPLEX_STREAMED:
+            self.scope.send(BodyReply(Direction.REQUEST))
+            return
+        for piece in chunks(Direction.REQUEST, event.data, end=event.end_of_stream):
+            self.scope.send(piece)
 
     def _on_trailers(self) -> Steps:
         scope = self.scope
@@ -365,10 +429,3 @@ def _repeats(headers: Headers, name: str, value: str) -> bool:
     """Whether there is one header `name`, and it stands for the same text as `value`."""
     found = [line.decode("latin-1") for line in headers.get_all(name)]
     return len(found) == 1 and decode_header_value(found[0]) == decode_header_value(value)
-
-
-def _require_static_modes(facts: EnvoyFacts) -> None:
-    """Overrides count only from static modes that are not full duplex; other fixed modes are not served."""
-    for side, mode in (("request", facts.request_body_mode), ("response", facts.response_body_mode)):
-        if mode not in (None, BodyMode.NONE):
-            raise ProtocolError(f"the filter's {side}_body_mode is {mode.name}; set NONE and allow_mode_override: true")

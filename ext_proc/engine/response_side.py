@@ -20,7 +20,15 @@ from ext_proc.engine.checkpoint import Checkpoint, Decision
 from ext_proc.engine.decoding import IN_THE_CLEAR, can_decode, coding_of, read_through
 from ext_proc.engine.half import Half
 from ext_proc.engine.plan import UNREAD, ResponsePlan, plan_response
-from ext_proc.engine.refusals import HELD_TOO_LONG, UNDECIDED, UNREADABLE, refuse, refuse_all, refuse_too_large
+from ext_proc.engine.refusals import (
+    CANNOT_HOLD,
+    HELD_TOO_LONG,
+    UNDECIDED,
+    UNREADABLE,
+    refuse,
+    refuse_all,
+    refuse_too_large,
+)
 from ext_proc.engine.scope import Scope, Steps, changed, chunks
 from ext_proc.engine.text_flow import Bytes, TextFlow
 from ext_proc.events import BodyMode, BodyReceived, Direction, HeadersReceived, TrailersReceived
@@ -138,7 +146,12 @@ class ResponseSide:
             limits,
             joins=bool(scope.refused),
             reserved=scope.reserved,
+            fixed=scope.fixed_response,
         )
+        if plan.edits and plan.body is BodyMode.STREAMED:
+            scope.engine_denial(Stage.RESPONSE_HEADERS, CANNOT_HOLD.reason)
+            refuse_all(scope, CANNOT_HOLD)
+            return
         decoder = scope.codec.response_decoder(scope.requests, scope.exchanged.request, head, limits)
         self._decoder = read_through(decoder, head.headers, limits)
         if plan.body is BodyMode.NONE:
@@ -159,7 +172,11 @@ class ResponseSide:
         if plan.hold_headers:
             self.held_since = scope.exchanged.now
             return
-        scope.send(HeadersReply(Direction.RESPONSE, self._headers, modes=None if scope.reserved else plan.modes))
+        scope.send(
+            HeadersReply(
+                Direction.RESPONSE, self._headers, modes=None if scope.reserved else scope.override(plan.modes)
+            )
+        )
 
     def _finish_unread(self, head: ResponseHead) -> None:
         """The last word on an exchange whose answer's body is not read."""

@@ -15,13 +15,13 @@ from typing import Any
 from ext_proc.codecs.codec import Codec
 from ext_proc.engine.checkpoint import Budget, Checkpoint, Decision
 from ext_proc.engine.route import Route, Rulebook
-from ext_proc.events import Direction
+from ext_proc.events import BodyMode, Direction
 from ext_proc.framing.header_value import encode_header_value
 from ext_proc.headers import HeaderMutation, Headers
 from ext_proc.identity import UNKNOWN, Identity
 from ext_proc.messages import Message, RequestHead
 from ext_proc.policy import Context, Deny, Exchanged, Mutation, Respond
-from ext_proc.replies import NO_METADATA, ImmediateReply, Metadata, Reply, StreamedBody
+from ext_proc.replies import NO_METADATA, ImmediateReply, Metadata, Modes, Reply, StreamedBody
 from ext_proc.trail import Entry, Outcome, Stage, Trail, Word
 
 NAMESPACE = "gatehouse"
@@ -40,6 +40,8 @@ class Scope:
         route, codec: what governs it; None until the request's headers came, and for an exchange that nothing governs.
         requests: the messages of the request that went on to the upstream.
         refused: the messages of a batch that did not, with their denials; their errors join the answer.
+        fixed_request, fixed_response: body modes of somebody else's filter configuration, which are worked with and not
+            overridden; NONE for ours.
         reserved: whether full duplex was chosen for the response with the request.
         decided: whether the request was decided and went on.
     """
@@ -51,6 +53,8 @@ class Scope:
         self.codec: Codec | None = None
         self.requests: list[Message] = []
         self.refused: list[tuple[Message, Deny]] = []
+        self.fixed_request = BodyMode.NONE
+        self.fixed_response = BodyMode.NONE
         self.reserved = False
         self.decided = False
         self._replied = False
@@ -61,6 +65,11 @@ class Scope:
         self.metadata: dict[str, Any] = {}
         head = RequestHead("", "", "", Headers())
         self.exchanged = Exchanged(UNKNOWN, "", "", head, trail)
+
+    def override(self, modes: Modes) -> Modes | None:
+        """The override to send; None under somebody else's fixed modes, where nothing tells whether it would count."""
+        fixed = self.fixed_request is not BodyMode.NONE or self.fixed_response is not BodyMode.NONE
+        return None if fixed else modes
 
     def has_replied(self) -> bool:
         """Whether the client has its answer from us."""

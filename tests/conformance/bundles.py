@@ -43,7 +43,14 @@ METHODS = (
 )
 
 # Tools of the tasks extension (SEP-2663), which the suite calls and our server does not offer.
-TASK_TOOLS = ("confirm_delete", "failing_job", "multi_input", "protocol_error_job", "slow_compute", "test_tool_with_task")
+TASK_TOOLS = (
+    "confirm_delete",
+    "failing_job",
+    "multi_input",
+    "protocol_error_job",
+    "slow_compute",
+    "test_tool_with_task",
+)
 
 OFFERED_TOOLS = tuple(name for name in OFFERS if name != HIDDEN)
 

@@ -1,0 +1,137 @@
+"""The official MCP suite finds the same through Envoy and Gatehouse as it finds at the server itself.
+
+Rules:
+- What is compared is every check and its words, not only the score.
+- The rules in the path enforce and deny by default, and a test shows that the suite would notice them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from mcp import Client
+from pydantic import BaseModel
+
+from ext_proc.demo.stack import Stack
+from tests.conformance.bundles import OFFERED_TOOLS, bundle
+from tests.conformance.conftest import StartStack
+from tests.conformance.suite import Findings, run_suite
+from tests.conformance.tools import HIDDEN
+
+REVISIONS = ("2025-11-25", "2026-07-28")
+# Tools of npm's server that answer alike each time, and with what they are called.
+EVERYTHING_CALLS: dict[str, dict[str, Any]] = {
+    "echo": {"message": "äöü \u2028 same text"},
+    "get-sum": {"a": 2, "b": 3.5},
+    "get-tiny-image": {},
+    "get-structured-content": {"location": "Chicago"},
+    "get-annotated-message": {"messageType": "error", "includeImage": True},
+    "get-resource-links": {"count": 3},
+    "trigger-long-running-operation": {"duration": 0.2, "steps": 4},
+}
+
+# What each server was found to do, directly: asked once per revision.
+_direct: dict[tuple[str, str], Findings] = {}
+
+
+def requirements(url: str, revision: str, output: Path) -> Findings:
+    return run_suite(url, output, ["--requirements", revision])
+
+
+@pytest.fixture
+def direct(servers: dict[str, str], tmp_path: Path) -> dict[tuple[str, str], Findings]:
+    """The findings at each server itself, by server and revision."""
+    for server, address in servers.items():
+        for revision in REVISIONS:
+            if (server, revision) not in _direct:
+                output = tmp_path / f"direct-{server}-{revision}"
+                _direct[server, revision] = requirements(f"http://{address}/mcp", revision, output)
+    return _direct
+
+
+def nothing_was_refused(stack: Stack) -> None:
+    """Every exchange in Envoy's access log was Gatehouse's too, and none ended with its refusal."""
+    lines = stack.access_log()
+    assert lines
+    assert all(line["trail"] for line in lines)
+    assert not [line for line in lines if line["outcome"] == "refused"]
+
+
+def test_our_server_offers_all_that_both_revisions_require(direct: dict[tuple[str, str], Findings]) -> None:
+    assert direct["ours", "2025-11-25"].conforms
+    assert direct["ours", "2025-11-25"].score == (84, 0)
+    assert direct["ours", "2026-07-28"].conforms
+    # All that fails belongs to the tasks extension, which is not scored and which the SDK does not have.
+    failed = {check.scenario for check in direct["ours", "2026-07-28"].checks if check.status == "FAILURE"}
+    assert all(scenario.startswith("tasks-") for scenario in failed)
+
+
+@pytest.mark.parametrize("witness", ["Reads", "Holds", "Rewrites"])
+@pytest.mark.parametrize("server", ["ours", "everything"])
+def test_every_check_ends_as_it_does_without_a_gateway(
+    servers: dict[str, str],
+    direct: dict[tuple[str, str], Findings],
+    start_stack: StartStack,
+    tmp_path: Path,
+    server: str,
+    witness: str,
+) -> None:
+    stack = start_stack(bundle(witness), servers[server])
+    for revision in REVISIONS:
+        found = requirements(stack.mcp_url, revision, tmp_path / revision)
+        assert found.checks == direct[server, revision].checks
+        assert found.conforms == direct[server, revision].conforms
+    nothing_was_refused(stack)
+
+
+def test_the_suite_notices_a_call_that_the_rules_do_not_allow(
+    servers: dict[str, str], start_stack: StartStack, tmp_path: Path
+) -> None:
+    allowed = [name for name in OFFERED_TOOLS if name != "test_simple_text"]
+    stack = start_stack(bundle("Reads", allowed), servers["ours"])
+    for scenario, expected in (("tools-call-simple-text", "FAILURE"), ("tools-call-image", "SUCCESS")):
+        found = run_suite(stack.mcp_url, tmp_path / scenario, ["--scenario", scenario])
+        assert [check.status for check in found.checks if check.id == scenario] == [expected]
+
+
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+async def test_the_list_of_tools_was_filtered_all_the_while(
+    servers: dict[str, str], start_stack: StartStack, mode: Literal["legacy", "auto"]
+) -> None:
+    stack = start_stack(bundle("Reads"), servers["ours"])
+    async with Client(f"http://{servers['ours']}/mcp", mode=mode) as client:
+        offered = {tool.name: tool for tool in (await client.list_tools()).tools}
+    async with Client(stack.mcp_url, mode=mode) as client:
+        shown = {tool.name: tool for tool in (await client.list_tools()).tools}
+    assert HIDDEN in offered
+    assert shown == {name: tool for name, tool in offered.items() if name != HIDDEN}
+
+
+@pytest.mark.parametrize("witness", ["Reads", "Rewrites"])
+async def test_the_official_client_gets_the_same_from_another_server(
+    servers: dict[str, str], start_stack: StartStack, witness: str
+) -> None:
+    stack = start_stack(bundle(witness, list(EVERYTHING_CALLS)), servers["everything"])
+    assert await everything_said(stack.mcp_url) == await everything_said(f"http://{servers['everything']}/mcp")
+    nothing_was_refused(stack)
+
+
+async def everything_said(url: str) -> list[Any]:
+    """What npm's server answers to a client that asks for everything it can."""
+    said: list[BaseModel] = []
+    progress: list[tuple[float, float | None]] = []
+
+    async def on_progress(done: float, total: float | None, message: str | None) -> None:
+        progress.append((done, total))
+
+    async with Client(url, mode="legacy") as client:
+        for name, arguments in EVERYTHING_CALLS.items():
+            said.append(await client.call_tool(name, arguments, progress_callback=on_progress))
+        resources = await client.list_resources()
+        said += [resources, await client.list_resource_templates(), await client.list_prompts()]
+        said += [await client.read_resource(resource.uri) for resource in resources.resources]
+        said.append(await client.get_prompt("simple-prompt"))
+        said.append(await client.get_prompt("args-prompt", {"city": "Rome"}))
+    return [*[one.model_dump(mode="json") for one in said], progress]
