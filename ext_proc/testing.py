@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -156,9 +156,16 @@ def pass_through(
     sent: HttpRequest,
     answer: HttpResponse | Callable[[HttpRequest], HttpResponse],
     cut: Cut = whole,
+    fixed: tuple[BodyMode, BodyMode] = (BodyMode.NONE, BodyMode.NONE),
 ) -> Played:
-    """Plays one exchange, with bodies cut into chunks as `cut` says wherever Envoy would stream them."""
-    return _Envoy(rulebook, cut).run(sent, answer)
+    """Plays one exchange.
+
+    Args:
+        cut: cuts bodies into chunks wherever Envoy would stream them.
+        fixed: the filter's configured body modes, of the request and the response; other than NONE they are not
+            overridden.
+    """
+    return _Envoy(rulebook, cut, fixed).run(sent, answer)
 
 
 def decide(exchange: Exchange) -> None:
@@ -194,11 +201,12 @@ class _Answered(Exception):
 class _Envoy:
     """Envoy's part of one exchange."""
 
-    def __init__(self, rulebook: Rulebook, cut: Cut) -> None:
+    def __init__(self, rulebook: Rulebook, cut: Cut, fixed: tuple[BodyMode, BodyMode]) -> None:
         self.exchange = Exchange(rulebook, "trail-1")
         self.played = Played(self.exchange.trail)
         self.cut = cut
-        self.modes = Modes()
+        self.fixed = fixed
+        self.modes = Modes(request_body=fixed[0], response_body=fixed[1])
         self._outbox: list[Reply] = []
 
     def run(self, sent: HttpRequest, answer: HttpResponse | Callable[[HttpRequest], HttpResponse]) -> Played:
@@ -223,7 +231,8 @@ class _Envoy:
         if sent.body and sent.sized:
             headers.setdefault("content-length", str(len(sent.body)))
         pseudo = {":method": sent.method, ":path": sent.path, ":authority": sent.authority, ":scheme": "http"}
-        facts = EnvoyFacts(metadata={} if sent.claims is None else {JWT_NAMESPACE: {"payload": sent.claims}})
+        metadata = {} if sent.claims is None else {JWT_NAMESPACE: {"payload": sent.claims}}
+        facts = EnvoyFacts(metadata, request_body_mode=self.fixed[0], response_body_mode=self.fixed[1])
         ends = not sent.body and sent.trailers is None
         self._tell(HeadersReceived(Direction.REQUEST, _headers({**pseudo, **headers}), ends, facts))
         upstream = HttpRequest(sent.body, sent.method, sent.path, headers, sent.claims, trailers=sent.trailers)
@@ -232,9 +241,14 @@ class _Envoy:
             assert self.modes.request_body is BodyMode.FULL_DUPLEX_STREAMED, "nothing else may be overridden alone"
             upstream.body = self._upload(sent, headers)
             return upstream
-        reply = self._take(HeadersReply)
-        _apply(headers, reply.mutation)
-        self.modes = reply.modes or Modes()
+        if self.modes.request_body is BodyMode.FULL_DUPLEX_STREAMED and not ends:
+            upstream.body = self._upload(sent, headers)
+            return upstream
+        self._request_headers(headers)
+        if upstream.body and self.modes.request_body is BodyMode.STREAMED:
+            for piece, last in self._pieces(sent.body, sent.trailers is None):
+                self._tell(BodyReceived(Direction.REQUEST, piece, last))
+                assert self._take(BodyReply).body is None, "only read in this mode"
         if upstream.body and self.modes.request_body is BodyMode.BUFFERED:
             self._tell(BodyReceived(Direction.REQUEST, sent.body, end_of_stream=sent.trailers is None))
             changed = self._take(BodyReply)
@@ -245,20 +259,33 @@ class _Envoy:
 
     def _upload(self, sent: HttpRequest, headers: dict[str, str]) -> bytes:
         """Full duplex with the headers reply held."""
-        pieces = list(self.cut(sent.body))
-        for position, piece in enumerate(pieces):
-            last = position == len(pieces) - 1 and sent.trailers is None
+        waiting = not self._outbox
+        if not waiting:
+            self._request_headers(headers)
+        for piece, last in self._pieces(sent.body, sent.trailers is None):
             self._tell(BodyReceived(Direction.REQUEST, piece, last))
         if sent.trailers is not None:
             self._tell(TrailersReceived(Direction.REQUEST, _headers(sent.trailers)))
-        reply = self._take(HeadersReply)
-        _apply(headers, reply.mutation)
+        if waiting:
+            self._request_headers(headers)
         body, ended = self._collect()
         assert ended or sent.trailers is not None, "the stream was never ended"
         assert int(headers.get("content-length", len(body))) == len(body), "a stale length smuggles the rest"
         if sent.trailers is not None:
             self._take(TrailersReply)
         return body
+
+    def _request_headers(self, headers: dict[str, str]) -> None:
+        reply = self._take(HeadersReply)
+        _apply(headers, reply.mutation)
+        assert reply.modes is None or self.fixed == (BodyMode.NONE, BodyMode.NONE), "fixed modes are not overridden"
+        self.modes = reply.modes or self.modes
+
+    def _pieces(self, body: bytes, ends: bool) -> Iterator[tuple[bytes, bool]]:
+        """The chunks of a streamed body, and whether each ends the stream."""
+        pieces = list(self.cut(body))
+        for position, piece in enumerate(pieces):
+            yield piece, ends and position == len(pieces) - 1
 
     def _collect(self) -> tuple[bytes, bool]:
         """The chunks that full duplex sent, and whether they ended the stream."""
@@ -308,9 +335,7 @@ class _Envoy:
     def _stream(self, answer: HttpResponse, client: HttpResponse, headers: dict[str, str], held: bool) -> None:
         duplex = self.modes.response_body is BodyMode.FULL_DUPLEX_STREAMED
         sized = "content-length" in headers
-        pieces = list(self.cut(answer.body))
-        for position, piece in enumerate(pieces):
-            last = position == len(pieces) - 1 and answer.trailers is None and answer.complete
+        for piece, last in self._pieces(answer.body, answer.trailers is None and answer.complete):
             self._tell(BodyReceived(Direction.RESPONSE, piece, last))
             if not duplex:
                 reply = self._take(BodyReply)

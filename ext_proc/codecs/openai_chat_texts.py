@@ -139,7 +139,7 @@ def changes_for(value: Mapping[str, Any], spots: Sequence[Spot], texts: Mapping[
         if field:
             repeated += [(*holder, name) for name in _OF_HOLDER]
             repeated += [(*spot.path[:-1], name) for key, name in _BESIDE.items() if key == field[0]]
-        changes.update((path, None) for path in repeated if _at(value, path) is not None)
+        changes.update((path, None) for path in repeated if _at(value, path) not in (None, []))
     return changes
 
 

@@ -110,7 +110,7 @@ def plan_response(
     *,
     joins: bool,
     reserved: bool,
-    fixed: BodyMode = BodyMode.NONE,
+    fixed: BodyMode | None = None,
 ) -> ResponsePlan:
     """The plan for an answer that `codec` can read.
 
@@ -118,7 +118,7 @@ def plan_response(
         requests: what it answers.
         joins: whether errors of ours join the answer.
         reserved: whether full duplex was chosen with the request, or is fixed.
-        fixed: the mode of somebody else's configuration; NONE for ours.
+        fixed: the mode of somebody else's configuration, not to be overridden; None where the choice is ours.
     """
     if response.end_of_stream:
         return UNREAD
@@ -129,7 +129,7 @@ def plan_response(
     streams = codec.streams(response)
     if reserved:
         return ResponsePlan(BodyMode.FULL_DUPLEX_STREAMED, hold_headers=not streams, edits=edits)
-    if fixed is not BodyMode.NONE:
+    if fixed is not None:
         return ResponsePlan(fixed, edits=edits)
     length = content_length(response.headers)
     if not streams and length is not None and length <= min(limits.envoy_buffer, limits.response_body):

@@ -146,9 +146,9 @@ class ResponseSide:
             limits,
             joins=bool(scope.refused),
             reserved=scope.reserved,
-            fixed=scope.fixed_response,
+            fixed=None if scope.override(UNREAD.modes) else scope.fixed_response,
         )
-        if plan.edits and plan.body is BodyMode.STREAMED:
+        if plan.edits and plan.body in (BodyMode.STREAMED, BodyMode.NONE):
             scope.engine_denial(Stage.RESPONSE_HEADERS, CANNOT_HOLD.reason)
             refuse_all(scope, CANNOT_HOLD)
             return

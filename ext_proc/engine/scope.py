@@ -19,7 +19,7 @@ from ext_proc.events import BodyMode, Direction
 from ext_proc.framing.header_value import encode_header_value
 from ext_proc.headers import HeaderMutation, Headers
 from ext_proc.identity import UNKNOWN, Identity
-from ext_proc.messages import Message, RequestHead
+from ext_proc.messages import Message, Opaque, RequestHead
 from ext_proc.policy import Context, Deny, Exchanged, Mutation, Respond
 from ext_proc.replies import NO_METADATA, ImmediateReply, Metadata, Modes, Reply, StreamedBody
 from ext_proc.trail import Entry, Outcome, Stage, Trail, Word
@@ -153,6 +153,20 @@ class Scope:
                 metadata=self.described(final=True),
             )
         )
+
+    def opaque_denial(self, message: Opaque, *, allowed: bool) -> Deny | None:
+        """The recorded denial of a request that cannot be read; None where it may pass.
+
+        Args:
+            allowed: whether `allow_opaque` may list it.
+        """
+        assert self.route is not None
+        head = self.exchanged.request
+        listed = allowed and any(rule.accepts(head, head.headers) for rule in self.route.allow_opaque)
+        if listed or not self.route.pipeline.enforces:
+            return None
+        self.engine_denial(Stage.REQUEST, message.reason)
+        return Deny(reason=message.reason, message=message.detail, status=413 if message.too_large else None)
 
     def deny(self, message: Message, denial: Deny | Respond) -> None:
         """Answers one denied message, in the protocol's shape or as the policy says."""

@@ -84,7 +84,7 @@ def run_suite(url: str, output: Path, arguments: Sequence[str]) -> Findings:
         AssertionError: the suite itself failed.
     """
     require_installed()
-    command = [NODE, CONFORMANCE, "server", "--url", url, "--output-dir", output, *arguments]
+    command = [str(NODE), str(CONFORMANCE), "server", "--url", url, "--output-dir", str(output), *arguments]
     ended = subprocess.run(
         command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_DEADLINE, check=False
     )

@@ -160,8 +160,10 @@ FAULTS: dict[str, list[Event]] = {
     "headers twice": [request_headers(), request_headers()],
     "a body after the end": [HeadersReceived(REQ, Headers(), end_of_stream=True), BodyReceived(REQ, b"x")],
     "an unasked body": [GET_STREAM, BodyReceived(REQ, b"x")],
-    "a fixed request mode": [request_headers(EnvoyFacts(request_body_mode=BodyMode.FULL_DUPLEX_STREAMED))],
-    "a fixed response mode": [request_headers(EnvoyFacts(response_body_mode=BodyMode.BUFFERED_PARTIAL))],
+    "half a request": [request_headers(EnvoyFacts(request_body_mode=BodyMode.BUFFERED_PARTIAL))],
+    "half a response": [request_headers(EnvoyFacts(response_body_mode=BodyMode.BUFFERED_PARTIAL))],
+    "a fixed mode that cannot hold": [request_headers(EnvoyFacts(request_body_mode=BodyMode.STREAMED))],
+    "fixed modes without a body": [request_headers(EnvoyFacts(response_body_mode=BodyMode.BUFFERED))],
 }  # fmt: skip
 
 
