@@ -86,8 +86,12 @@ class McpCodec:
         return plain_type(response.headers) == EVENT_STREAM
 
     def readable(self, response: ResponseHead) -> bool:
-        """Whether the answer is JSON or an event stream, in UTF-8."""
-        return plain_type(response.headers) in (JSON, EVENT_STREAM)
+        """Whether the answer is JSON or an event stream, in UTF-8; one without a type is read as JSON.
+
+        A body that may follow mostly does not: servers answer DELETE and notifications with nothing, and some of them
+        (Node's) say so only at its end. One that does follow and is no JSON-RPC is malformed.
+        """
+        return "content-type" not in response.headers or plain_type(response.headers) in (JSON, EVENT_STREAM)
 
     def answers(self, requests: Sequence[Message]) -> Sequence[type[Message]]:
         """The classes that can come back; all of them where no request says what is awaited (none known, a GET)."""

@@ -35,7 +35,7 @@ from ext_proc.events import BodyMode, BodyReceived, Direction, HeadersReceived, 
 from ext_proc.headers import HeaderMutation
 from ext_proc.messages import Message, Opaque, ResponseHead
 from ext_proc.policy import Deny, Respond
-from ext_proc.replies import BodyReply, HeadersReply, TrailersReply
+from ext_proc.replies import BodyReply, HeadersReply, StreamedBody, TrailersReply
 from ext_proc.trail import Outcome, Stage
 
 _NO_LENGTH = HeaderMutation(remove=("content-length",))
@@ -237,6 +237,9 @@ class ResponseSide:
         if scope.has_replied():
             return
         if duplex:
+            if not (self._out or event.end_of_stream or scope.reserved):
+                # Trailers that came with the headers are handed over only once a chunk was answered (Envoy 1.40).
+                scope.send(StreamedBody(Direction.RESPONSE, b"", False))
             self._flush(end=event.end_of_stream)
         else:
             metadata = scope.described(final=True) if event.end_of_stream else {}

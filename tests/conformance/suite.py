@@ -97,8 +97,11 @@ def run_suite(url: str, output: Path, arguments: Sequence[str]) -> Findings:
 def _checks_in(folder: Path) -> list[Check]:
     # server-SCENARIO-2026-01-31T12-00-00-000Z
     scenario = re.sub(r"^server-|-\d{4}-\d\d-\d\dT[\dZ-]+$", "", folder.name)
+    report = folder / "checks.json"
+    if not report.is_file():
+        return [Check(scenario, scenario, "", "FAILURE", "the scenario itself gave up")]
     return [
         Check(scenario, found["id"], found["name"], found["status"], found.get("errorMessage") or "")
-        for found in json.loads((folder / "checks.json").read_text(encoding="utf-8"))
+        for found in json.loads(report.read_text(encoding="utf-8"))
         if found["status"] != "INFO"
     ]

@@ -121,10 +121,10 @@ async def test_the_official_client_gets_the_same_from_another_server(
 async def everything_said(url: str) -> list[Any]:
     """What npm's server answers to a client that asks for everything it can."""
     said: list[BaseModel] = []
-    progress: list[tuple[float, float | None]] = []
+    steps: list[tuple[float, float | None]] = []
 
-    async def on_progress(done: float, total: float | None, message: str | None) -> None:
-        progress.append((done, total))
+    async def on_progress(progress: float, total: float | None, message: str | None) -> None:
+        steps.append((progress, total))
 
     async with Client(url, mode="legacy") as client:
         for name, arguments in EVERYTHING_CALLS.items():
@@ -134,4 +134,4 @@ async def everything_said(url: str) -> list[Any]:
         said += [await client.read_resource(resource.uri) for resource in resources.resources]
         said.append(await client.get_prompt("simple-prompt"))
         said.append(await client.get_prompt("args-prompt", {"city": "Rome"}))
-    return [*[one.model_dump(mode="json") for one in said], progress]
+    return [*[one.model_dump(mode="json") for one in said], steps]

@@ -410,25 +410,31 @@ def with_trailers(bootstrap: str) -> str:
 
 
 TRAILERS = (("x-checksum", "17"),)
-TRAILED = {
+TRAILED: dict[str, tuple[str, Callable[[Any], list[bytes]]]] = {
     "JSON": ("application/json", lambda value: [json.dumps(value).encode()]),
     "stream": ("text/event-stream", lambda value: [*EVENTS, event(value)]),
-    "no data at all": ("text/event-stream", lambda value: []),
+    "half a stream": ("text/event-stream", lambda value: [EVENTS[0][:4]]),
 }
 
 
+@pytest.mark.parametrize("when", ["with its headers", "after its headers"])
 @pytest.mark.parametrize(("content_type", "parts"), TRAILED.values(), ids=TRAILED.keys())
 @pytest.mark.parametrize("message", [LIST, CALL], ids=["list", "call"])
 @pytest.mark.parametrize("route", ROUTES)
 def test_trailers_of_an_answer_arrive(
-    gatehouse_stack: Stacks, route: str, message: dict[str, Any], content_type: str, parts: Any
+    gatehouse_stack: Stacks,
+    route: str,
+    message: dict[str, Any],
+    content_type: str,
+    parts: Callable[[Any], list[bytes]],
+    when: str,
 ) -> None:
     modes = Exchanges(gatehouse_stack(BUNDLE, edit_bootstrap=with_trailers))
     body = parts(answer_to(message, "search"))
-    lines = (("content-type", content_type), ("transfer-encoding", "chunked"))
-    script = bare(200, *lines, body=in_chunks(body, TRAILERS))
+    gate = "body" if when == "after its headers" else ""
+    script = written(body, content_type=content_type, gate=gate, trailers=TRAILERS)
     with raw_client(modes.running) as client:
-        answer = modes.one(client, script, sized(f"/mcp/{route}", json.dumps(message).encode()))
+        answer = modes.one(client, route, message, script, ...)
     assert answer.body == b"".join(body)
     assert answer.trailers == TRAILERS
 

@@ -35,24 +35,24 @@ def test_a_rewritten_call_is_whole_under_fixed_modes(fixed: tuple[BodyMode, Body
     assert b"search-v2" in played.upstream.body
 
 
-@pytest.mark.parametrize(
-    "fixed", [*HOLDING, (STREAMED, STREAMED), (STREAMED, DUPLEX), (BUFFERED, BodyMode.NONE)], ids=str
-)
+ANY = [*HOLDING, (STREAMED, STREAMED), (STREAMED, DUPLEX), (BUFFERED, BodyMode.NONE)]
+ANSWERS = [DONE, HttpResponse(sse(PROGRESS), headers=dict(SSE), sized=False), HttpResponse(status=204, headers={})]
+
+
+@pytest.mark.parametrize("fixed", ANY, ids=str)
 @pytest.mark.parametrize("path", ["/mcp", "/elsewhere"])
 def test_what_nobody_enforces_on_passes_byte_for_byte_under_any_mode(
     fixed: tuple[BodyMode, BodyMode], path: str
 ) -> None:
     sent = request(call("search", {"text": "x" * 500}), path=path)
-    for answer in (
-        DONE,
-        HttpResponse(sse(PROGRESS), headers=dict(SSE), sized=False),
-        HttpResponse(status=204, headers={}),
-    ):
+    for answer in ANSWERS:
         played = pass_through(rulebook_of(Watcher()), sent, answer, lambda body: cut_at(body, [3, 90]), fixed)
         assert played.upstream is not None
         assert played.upstream.body == sent.body
         assert played.client is not None
         assert (played.client.status, played.client.body) == (answer.status, answer.body)
+        if path == "/mcp":
+            assert played.trail.cause == "complete"
 
 
 def test_a_request_that_streams_past_cannot_be_held_and_is_refused() -> None:
@@ -63,10 +63,11 @@ def test_a_request_that_streams_past_cannot_be_held_and_is_refused() -> None:
 
 
 def test_an_answer_that_streams_past_cannot_be_held_and_is_refused() -> None:
-    played = pass_through(rulebook_of(HideTool("x")), request(LIST), response(TOOLS), fixed=(BUFFERED, STREAMED))
-    assert played.client is not None
-    assert played.client.status == 500
-    assert played.client.json["error"]["data"]["reason"] == "mode-cannot-hold"
+    for mode in (STREAMED, BodyMode.NONE):
+        played = pass_through(rulebook_of(HideTool("x")), request(LIST), response(TOOLS), fixed=(BUFFERED, mode))
+        assert played.client is not None
+        assert played.client.status == 500
+        assert played.client.json["error"]["data"]["reason"] == "mode-cannot-hold"
 
 
 def test_headers_alone_are_ordinary_under_fixed_modes() -> None:

@@ -23,10 +23,10 @@ from ext_proc.events import (
 from ext_proc.headers import Headers
 from ext_proc.limits import Limits
 from ext_proc.policy import Deny
-from ext_proc.replies import Abort, BodyReply, Finish, HeadersReply, ImmediateReply, Reply, TrailersReply
+from ext_proc.replies import Abort, BodyReply, Finish, HeadersReply, ImmediateReply, Reply, StreamedBody, TrailersReply
 from ext_proc.testing import call, decide, rulebook_of
 from ext_proc.trail import Outcome, Stage
-from tests.exchange.policies import DenyTool, Guard, Watcher
+from tests.exchange.policies import DenyResult, DenyTool, Guard, Watcher
 
 BODY = msgspec.json.encode(call("search"))
 REQ, RESP = Direction.REQUEST, Direction.RESPONSE
@@ -83,6 +83,15 @@ def test_each_event_has_exactly_one_reply_outside_full_duplex() -> None:
     for event, kind in steps:
         replies = drive(exchange, event)
         assert [type(reply) for reply in replies] == [kind], event
+
+
+def test_a_chunk_of_which_nothing_may_leave_yet_is_answered_with_an_empty_one() -> None:
+    """Full duplex chosen with the response: Envoy keeps trailers that came with the headers until a chunk is answered."""
+    exchange = started(rulebook_of(DenyResult(b"secret")))
+    drive(exchange, request_headers(), BodyReceived(REQ, BODY, end_of_stream=True), response_headers())
+    answer = b'{"jsonrpc":"2.0","id":1,"result":{"content":[]}}'
+    assert drive(exchange, BodyReceived(RESP, answer)) == [StreamedBody(RESP, b"", False)]
+    assert drive(exchange, TrailersReceived(RESP, Headers()))[0] == StreamedBody(RESP, answer, False)
 
 
 def test_a_body_that_comes_with_trailers_is_decided_when_it_is_there() -> None:

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from ext_proc.engine.pipeline import Binding
-from ext_proc.engine.route import OpaqueRule
+from ext_proc.engine.route import OpaqueRule, Rulebook
 from ext_proc.limits import Limits
 from ext_proc.policy import Context, Deny, Verdict
 from ext_proc.testing import HttpRequest, HttpResponse, Played, call, pass_through, request, response, rulebook_of
@@ -165,7 +165,7 @@ def test_an_answer_that_could_not_be_of_interest_is_not_held() -> None:
 UNREADABLE = [
     HttpResponse(b"<html>", headers={"content-type": "text/html"}),
     HttpResponse(b"\x1f\x8b...", headers={"content-type": "application/json", "content-encoding": "compress"}),
-    HttpResponse(b"{}", headers={}),
+    HttpResponse(b"{}", headers={"content-type": ""}),
 ]
 
 
@@ -185,6 +185,36 @@ def test_an_answer_that_cannot_be_read_is_refused_where_it_would_have_to_be_deci
     allowed = pass_through(listed_type, request(LIST), answer)
     assert allowed.client is not None
     assert allowed.client.body == answer.body
+
+
+UNTYPED = [
+    request({"jsonrpc": "2.0", "method": "notifications/initialized"}),
+    request({"jsonrpc": "2.0", "id": 1, "result": {}}),
+    HttpRequest(method="DELETE", headers={}),
+]
+
+
+@pytest.mark.parametrize("book", [rulebook_of(HideTool("x")), rulebook_of(Guard())], ids=["some", "all"])
+@pytest.mark.parametrize("sent", UNTYPED, ids=lambda sent: f"{sent.method} {sent.body}")
+def test_an_answer_without_a_type_and_without_a_byte_passes(sent: HttpRequest, book: Rulebook) -> None:
+    played = pass_through(book, sent, HttpResponse(status=202, headers={}, sized=False))
+    assert played.client is not None
+    assert (played.client.status, played.client.body) == (202, b"")
+    assert played.trail.outcome == "ok"
+
+
+@pytest.mark.parametrize("sized", [True, False])
+@pytest.mark.parametrize("body", [b"<html>", b"{}", b"data: {}\n\n", msgspec.json.encode(TOOLS)])
+def test_an_answer_without_a_type_is_held_to_what_json_is_held_to(body: bytes, sized: bool) -> None:
+    played = pass_through(
+        rulebook_of(HideTool("delete_file")), request(LIST), HttpResponse(body, headers={}, sized=sized)
+    )
+    assert played.client is not None
+    if b"delete_file" in body:
+        assert listed(played) == ["search"]
+    else:
+        assert played.client.json["error"]["data"]["reason"] == "unreadable-answer"
+        assert played.trail.outcome == "refused"
 
 
 @pytest.mark.parametrize(

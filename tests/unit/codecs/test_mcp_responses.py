@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ext_proc.headers import Headers
 from ext_proc.limits import Limits
 from ext_proc.messages import (
     McpError,
@@ -276,6 +277,9 @@ def test_an_answer_is_readable_by_its_type_and_coding() -> None:
     assert CODEC.readable(STREAM)
     assert CODEC.readable(answer_head(content_type="application/json; charset=utf-8", content_encoding="identity"))
     assert CODEC.readable(answer_head(content_encoding="br"))
+    assert CODEC.readable(ResponseHead(202, Headers()))
+    assert not CODEC.readable(ResponseHead(200, Headers([("content-type", b"application/json")] * 2)))
+    assert not CODEC.readable(answer_head(content_type=""))
     assert not CODEC.readable(answer_head(content_type="text/html"))
     assert not CODEC.readable(answer_head(content_type="application/json; charset=utf-16"))
     assert CODEC.streams(STREAM)
