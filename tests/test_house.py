@@ -23,7 +23,7 @@ LONGEST = 400  # lines
 SEEN_IN = {
     "ext_proc/bundle/checks.py": "tests/unit/bundle/test_problems.py",
     "ext_proc/bundle/models.py": "tests/unit/bundle/test_problems.py",
-    "ext_proc/bundle/plugins.py": "tests/unit/bundle/test_compile.py",
+    "ext_proc/bundle/plugins.py": "tests/unit/bundle/test_problems.py",
     "ext_proc/bundle/protocols.py": "tests/unit/bundle/test_load.py",
     "ext_proc/demo/files.py": "tests/unit/demo/test_envoy_config.py",
     "ext_proc/engine/checkpoint.py": "tests/unit/engine/test_pipeline.py",

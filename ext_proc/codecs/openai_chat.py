@@ -71,7 +71,7 @@ class OpenAiChatCodec:
         return plain_type(response.headers) == EVENT_STREAM
 
     def readable(self, response: ResponseHead) -> bool:
-        """Whether the answer is JSON or an event stream, in the clear and in UTF-8."""
+        """Whether the answer is JSON or an event stream, in UTF-8."""
         return plain_type(response.headers) in (JSON, EVENT_STREAM)
 
     def answers(self, requests: Sequence[Message]) -> Sequence[type[Message]]:

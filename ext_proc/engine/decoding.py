@@ -10,14 +10,16 @@ Not here: any coding (framing/content_encoding.py), any protocol.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from ext_proc.codecs.codec import NO_TEXTS, Decoder, Frame
+from ext_proc.codecs.auto import by_body
+from ext_proc.codecs.codec import NO_TEXTS, Codec, Decoder, Frame
+from ext_proc.framing.body import WholeBody
 from ext_proc.framing.content_encoding import Decompressor, EncodingError, decoder_for
 from ext_proc.headers import HeaderMutation, Headers
 from ext_proc.limits import Limits
-from ext_proc.messages import Channel, Message, Opaque, Piece
+from ext_proc.messages import Channel, Message, Opaque, Piece, RequestHead
 from ext_proc.policy import Deny
 from ext_proc.trail import Outcome
 
@@ -50,8 +52,8 @@ def read_through(decoder: Decoder, headers: Headers, limits: Limits) -> Decoder:
 
 
 @dataclass(frozen=True, slots=True)
-class _BadFrame:
-    """The end of what could be decoded."""
+class _OpaqueFrame:
+    """A frame of what cannot be read."""
 
     message: Opaque
     raw: bytes = b""
@@ -71,6 +73,59 @@ class _BadFrame:
     ) -> bytes:
         """What joins is all there is."""
         return b"".join(message.raw for message in joined)
+
+
+def _too_large(raw: bytes) -> Frame:
+    return _OpaqueFrame(Opaque("too-large", "this is larger than the gateway reads", raw=raw, too_large=True), raw)
+
+
+class SniffingDecoder:
+    """A request's decoder for a route of several formats, where only the body tells which one it is.
+
+    Args:
+        codecs: the candidates, in their order.
+        chosen: told the codec that reads the body, before its first frame.
+    """
+
+    outcome = Outcome.OK
+    unanswered: Sequence[Message] = ()
+
+    def __init__(
+        self, codecs: Sequence[Codec], head: RequestHead, limits: Limits, chosen: Callable[[Codec], None]
+    ) -> None:
+        self._codecs = codecs
+        self._head = head
+        self._limits = limits
+        self._chosen = chosen
+        self._body = WholeBody(limits.request_body)
+
+    def feed(self, data: bytes) -> Iterator[Frame]:
+        """See `codec.Decoder`: nothing but what is too large can be said before the body is whole."""
+        for span in self._body.feed(data):
+            yield _too_large(span)
+
+    def close(self) -> Iterator[Frame]:
+        """See `codec.Decoder`."""
+        body = self._body.close()
+        if self._body.too_large:
+            yield _too_large(body)
+            return
+        codec = by_body(self._codecs, self._head, body)
+        if codec is None:
+            yield _OpaqueFrame(Opaque("not-this-protocol", "this is nothing that this route speaks", raw=body), body)
+            return
+        self._chosen(codec)
+        decoder = codec.request_decoder(self._head, self._limits)
+        yield from decoder.feed(body)
+        yield from decoder.close()
+
+    def text_event(self, channel: Channel, text: str) -> bytes:
+        """Nothing: a request streams no text."""
+        return b""
+
+    def stream_end(self, deny: Deny, trail_id: str) -> bytes:
+        """Nothing: a request is answered, not ended."""
+        return b""
 
 
 class CodedDecoder:
@@ -122,4 +177,4 @@ class CodedDecoder:
 
     def _bad(self, error: EncodingError) -> Frame:
         self._broken = True
-        return _BadFrame(Opaque(error.reason, error.detail, malformed=True))
+        return _OpaqueFrame(Opaque(error.reason, error.detail, malformed=True))

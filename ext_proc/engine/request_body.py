@@ -14,11 +14,11 @@ Not here: what is asked for (request_side.py, plan.py), content codings (decodin
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 
-from ext_proc.codecs.codec import Codec, Decoder, Frame
+from ext_proc.codecs.codec import Codec, Decoder, Frame, Match
 from ext_proc.engine.checkpoint import Checkpoint, Decision
-from ext_proc.engine.decoding import IN_THE_CLEAR, coding_of, read_through
+from ext_proc.engine.decoding import IN_THE_CLEAR, SniffingDecoder, coding_of, read_through
 from ext_proc.engine.plan import RequestPlan
 from ext_proc.engine.scope import Scope, Steps, changed, chunks
 from ext_proc.errors import ProtocolError
@@ -50,15 +50,22 @@ class RequestBody:
         self._out = bytearray()
         self._changed = False
 
-    def open(self, codec: Codec, plan: RequestPlan) -> None:
+    def open(self, codecs: Sequence[Codec], plan: RequestPlan) -> None:
         """Asks Envoy for the body, and answers the headers or holds their reply.
+
+        Args:
+            codecs: those that may read it; of several, or of one that is not sure, the body decides.
 
         Raises:
             ProtocolError: a fixed mode cannot hold the request for the policies that enforce.
         """
         scope = self.scope
         head, limits = scope.exchanged.request, scope.rulebook.limits
-        self._decoder = read_through(codec.request_decoder(head, limits), head.headers, limits)
+        if codecs[0].matches(head) is Match.YES:
+            decoder = codecs[0].request_decoder(head, limits)
+        else:
+            decoder = SniffingDecoder(codecs, head, limits, self._choose)
+        self._decoder = read_through(decoder, head.headers, limits)
         self._mode = plan.body
         scope.reserved = scope.reserved or plan.reserve
         modes = scope.override(plan.modes)
@@ -69,6 +76,9 @@ class RequestBody:
         else:
             self.held_since = scope.exchanged.now
             scope.send(ModesReply(modes))
+
+    def _choose(self, codec: Codec) -> None:
+        self.scope.codec = codec
 
     def expire(self) -> None:
         """The held headers waited longer than `limits.hold` for their body."""
@@ -180,7 +190,7 @@ class RequestBody:
         for index, message in enumerate(frame.messages):
             denial: Deny | Respond | None
             if isinstance(message, Opaque):
-                denial, decision = self.scope.opaque_denial(message, allowed=False), None
+                denial, decision = scope.opaque_denial(message, allowed=not message.malformed), None
             else:
                 decision = yield from scope.ask(Stage.REQUEST, message)
                 denial = decision.denial

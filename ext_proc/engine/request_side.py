@@ -11,7 +11,10 @@ Not here: the body (request_body.py), the answer (response_side.py), the choice 
 
 from __future__ import annotations
 
-from ext_proc.codecs.codec import Codec, Match
+from collections.abc import Sequence
+
+from ext_proc.codecs.auto import candidates
+from ext_proc.codecs.codec import Codec
 from ext_proc.engine.decoding import can_decode
 from ext_proc.engine.half import Half
 from ext_proc.engine.plan import NOTHING_MORE, plan_request
@@ -75,7 +78,8 @@ class RequestSide:
             self._unmatched(bool(copies))
             return
         scope.begin(route, head, self._identity(event.facts))
-        codec = next((codec for codec in route.codecs if codec.matches(head) is Match.YES), None)
+        found = candidates(route.codecs, head)
+        codec = found[0] if found else None
         scope.codec = codec or route.codecs[0]
         if route.pipeline.has(Stage.REQUEST_HEADERS):
             decision = yield from scope.ask(Stage.REQUEST_HEADERS)
@@ -95,7 +99,7 @@ class RequestSide:
         elif event.end_of_stream:
             self._pass_or_deny(Opaque("empty-body", "the body is empty", malformed=True), allowed=False)
         else:
-            self._ask_for_body(codec, head)
+            self._ask_for_body(found, head)
 
     def _take_note_of_modes(self, facts: EnvoyFacts) -> None:
         """Ours are NONE, to be overridden; somebody else's fixed ones are worked with as far as they go.
@@ -163,17 +167,17 @@ class RequestSide:
             )
         )
 
-    def _ask_for_body(self, codec: Codec, head: RequestHead) -> None:
+    def _ask_for_body(self, codecs: Sequence[Codec], head: RequestHead) -> None:
         scope = self.scope
         assert scope.route is not None
-        plan = plan_request(scope.route, codec, head, True, scope.rulebook.limits)
+        plan = plan_request(scope.route, codecs[0], head, True, scope.rulebook.limits)
         if plan.too_large:
             self._pass_or_deny(
                 Opaque("request-too-large", "the body is larger than the gateway reads", too_large=True), allowed=True
             )
             return
         self._body = RequestBody(scope, self._headers)
-        self._body.open(codec, plan)
+        self._body.open(codecs, plan)
 
     def _pass_or_deny(self, message: Opaque, *, allowed: bool) -> None:
         """Decides at the headers on a request that cannot be read.

@@ -13,7 +13,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from tests.conformance.tools import HIDDEN, OFFERS
+from tests.conformance.server import TOOLS
+from tests.conformance.tools import HIDDEN
 
 # All that the scenarios of both revisions send, methods that were removed and one that never was included: refusing
 # those is the server's part, and the suite looks at how it does.
@@ -52,7 +53,7 @@ TASK_TOOLS = (
     "test_tool_with_task",
 )
 
-OFFERED_TOOLS = tuple(name for name in OFFERS if name != HIDDEN)
+OFFERED_TOOLS = tuple(name for name in TOOLS if name != HIDDEN)
 
 
 def bundle(witness: str, tools: Sequence[str] = (*OFFERED_TOOLS, *TASK_TOOLS)) -> str:

@@ -14,7 +14,10 @@ from typing import Any
 
 import mcp_types as types
 
-from tests.conformance.tools import Answer, Request, offer, text
+from tests.conformance.offers import Answer, Offers, Request, text
+
+OFFERS = Offers()
+offer = OFFERS.offer
 
 _STATE = "asked"
 

@@ -25,10 +25,13 @@ from mcp.server.streamable_http import EventCallback, EventId, EventMessage, Eve
 from mcp.server.subscriptions import ListenHandler
 from mcp.shared.exceptions import MCPDeprecationWarning, MCPError
 
-from tests.conformance import rounds
-from tests.conformance.tools import BUS, OFFERS, PIXEL_PNG, Answer, Request
+from tests.conformance import rounds, tools
+from tests.conformance.offers import Answer, Request
+from tests.conformance.tools import BUS, PIXEL_PNG
 
 NAME = "gatehouse-conformance"
+TOOLS = {**tools.OFFERS.by_name, **rounds.OFFERS.by_name}
+
 # How long a client waits before it comes back to a stream that was closed (milliseconds).
 _RETRY = 100
 
@@ -87,17 +90,17 @@ class Events(EventStore):
 
 
 async def list_tools(ctx: Request, params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
-    return types.ListToolsResult(tools=[offered.tool for offered in OFFERS.values()])
+    return types.ListToolsResult(tools=[offer.tool for offer in TOOLS.values()])
 
 
 async def call_tool(ctx: Request, params: types.CallToolRequestParams) -> Answer:
-    if params.name not in OFFERS:
+    if params.name not in TOOLS:
         raise MCPError(code=types.INVALID_PARAMS, message=f"Unknown tool: {params.name}")
-    return await OFFERS[params.name].run(ctx, params)
+    return await TOOLS[params.name].run(ctx, params)
 
 
 def input_schema(name: str) -> Mapping[str, Any] | None:
-    return OFFERS[name].tool.input_schema if name in OFFERS else None
+    return TOOLS[name].tool.input_schema if name in TOOLS else None
 
 
 async def list_resources(ctx: Request, params: types.PaginatedRequestParams | None) -> types.ListResourcesResult:

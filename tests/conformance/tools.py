@@ -1,25 +1,22 @@
 """The tools that the conformance suite asks for by name: results, notifications, and questions on the legacy wire.
 
 Rules:
-- A tool's name is its function's; what it has to do is said by the suite's own scenarios, cited at each group.
-- Schemas are written out, not derived: the suite looks at their keywords.
+- What a tool has to do is said by the suite's own scenarios, cited at each group.
 - Nothing is kept between calls.
-- Importing rounds.py adds its tools here.
 
 Not here: tools that answer in several rounds (rounds.py), and how a tool is served (server.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any
 
 import anyio
 import mcp_types as types
-from mcp.server.context import ServerRequestContext
 from mcp.server.subscriptions import InMemorySubscriptionBus, PromptsListChanged, ToolsListChanged
 from mcp.shared.exceptions import MCPError
+
+from tests.conformance.offers import Answer, Offers, Request, one_text, text
 
 # One red pixel, and a WAV file without a sample.
 PIXEL_PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg=="
@@ -28,49 +25,14 @@ EMPTY_WAV = "UklGRiQAAABXQVZFZm10IBAAAAABAAEAQB8AAEAfAAABAAgAZGF0YQAAAAA="
 # Between two notifications of one call, so that they can be seen to arrive apart (seconds).
 _PAUSE = 0.05
 
-Request = ServerRequestContext[dict[str, Any], Any]
-Arguments = dict[str, Any]
-Answer = types.CallToolResult | types.InputRequiredResult
-Run = Callable[[Request, types.CallToolRequestParams], Awaitable[Answer]]
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """A tool as it is listed, and what runs when it is called."""
-
-    tool: types.Tool
-    run: Run
-
-
-OFFERS: dict[str, Offer] = {}
+OFFERS = Offers()
+offer = OFFERS.offer
 
 # Offered, and called by nobody: for rules that do not name it.
 HIDDEN = "nobody_calls_this"
 
 # Who listens on the 2026-07-28 wire (subscriptions/listen) for changes of lists.
 BUS = InMemorySubscriptionBus()
-
-
-def offer(description: str, schema: dict[str, Any] | None = None) -> Callable[[Run], Run]:
-    """Offers the function as a tool of its name; `schema` is for its arguments, and none are taken without it."""
-
-    def register(run: Run) -> Run:
-        name = run.__name__
-        listed = types.Tool(name=name, description=description, input_schema=schema or {"type": "object"})
-        OFFERS[name] = Offer(listed, run)
-        return run
-
-    return register
-
-
-def text(words: str) -> types.CallToolResult:
-    """A result of one text."""
-    return types.CallToolResult(content=[types.TextContent(text=words)])
-
-
-def one_text(name: str) -> dict[str, Any]:
-    """The schema of a single required text."""
-    return {"type": "object", "properties": {name: {"type": "string"}}, "required": [name]}
 
 
 # Plain results (scenarios tools-call-*).

@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 import yaml
 
 from tests.envoy.exchanges import LIST, answer_to, call, event, in_event
 from tests.envoy.harness import Running, Stacks, wait_for
-from tests.envoy.observed import decisions, envoy_stat, mark
-from tests.envoy.raw import JSON_LINES, RawAnswer, RawClient, chunked, head, in_chunks, raw_client, sized
+from tests.envoy.observed import decisions, mark
+from tests.envoy.raw import JSON_LINES, Lines, RawAnswer, RawClient, chunked, head, in_chunks, raw_client, sized
 from tests.envoy.upstream import Connection, Request, Script, keeping
 
 MIB = 1024 * 1024
@@ -61,7 +62,10 @@ ASKED = {
     "a list as it is": (LIST, ["search", "fetch"]),
     "a call": (CALL, []),
 }
-EVENTS = [b": hello\r\n\r\n", b"id: 1\ndata:\n\n", event({"jsonrpc": "2.0", "method": "notifications/progress"})]
+BEFORE = b": hello\r\n\r\nid: 1\ndata:\n\n" + event({"jsonrpc": "2.0", "method": "notifications/progress"})
+AFTER = b": over\n\n"
+FORMS = ["sized", "chunked", "large sized", "large chunked", "stream"]
+WHEN = ["with its headers", "after its headers", "in pieces"]
 
 
 @pytest.fixture
@@ -80,19 +84,38 @@ class Exchanges:
     def __init__(self, running: Running) -> None:
         self.running = running
 
-    def one(self, client: RawClient, script: Script, request: bytes, gates: Sequence[str] = ()) -> RawAnswer:
+    def one(self, client: RawClient, script: Script, request: bytes) -> RawAnswer:
         """One exchange, and a check that both connections are still in step after it."""
-        upstream = self.running.upstream
-        upstream.answer_with(keeping(script), gates)
+        self.running.upstream.answer_with(keeping(script))
         answer = client.ask(request)
         self.in_step(client)
         return answer
+
+    def one_in_steps(self, client: RawClient, script: Script, request: bytes, *, held: bool) -> RawAnswer:
+        """The same, with the gate "body" opened when Gatehouse has decided about the headers, or holds them."""
+        upstream = self.running.upstream
+        upstream.answer_with(keeping(script), ["body"])
+        told, answered = self._counts()
+        client.send(request)
+        decided = (told + 3, answered + (2 if held else 3))
+        wait_for(lambda: self._counts() == decided or None, "the answer's headers at Gatehouse")
+        upstream.open("body")
+        answer = client.answer()
+        self.in_step(client)
+        return answer
+
+    def _counts(self) -> tuple[int, int]:
+        """How many messages Envoy has sent to Gatehouse, and had from it."""
+        with urlopen(f"{self.running.stack.envoy_admin_url}/stats?filter=ext_proc.stream_msgs_") as answer:
+            found = dict(line.rsplit(": ", 1) for line in answer.read().decode().splitlines())
+        prefix = "http.clients.ext_proc.stream_msgs"
+        return int(found.get(f"{prefix}_sent", 0)), int(found.get(f"{prefix}_received", 0))
 
     def in_step(self, client: RawClient) -> None:
         """One more exchange on the client's connection and on the upstream's, with its own bytes."""
         upstream = self.running.upstream
         before = list(upstream.requests)
-        upstream.answer_with(keeping(json_in([b'{"after": true}'], sized=True)))
+        upstream.answer_with(keeping(written([b'{"after": true}'], sized=True)))
         body = json.dumps(call("after", id=2)).encode()
         answer = client.ask(sized("/mcp/unread", body))
         assert (answer.status, answer.body) == (200, b'{"after": true}')
@@ -104,39 +127,45 @@ class Exchanges:
         upstream.requests = [*before, after]
 
 
-def json_in(parts: Sequence[bytes], *, sized: bool, content_type: str = "application/json", gate: str = "") -> Script:
-    """A script for a body in parts; all in one write with the headers, after the gate, or one by one.
-
-    Args:
-        gate: "" for no gate; "slowly" for time between the parts.
-    """
+def written(
+    parts: Sequence[bytes],
+    *,
+    sized: bool,
+    content_type: str = "application/json",
+    when: str = "with its headers",
+    trailers: Lines = (),
+) -> Script:
+    """A script for a body in parts, all of it in one write with the headers, or after them; see WHEN."""
     length = ("content-length", str(sum(map(len, parts)))) if sized else ("transfer-encoding", "chunked")
     start = f"HTTP/1.1 200 Scripted\r\ncontent-type: {content_type}\r\n{length[0]}: {length[1]}\r\n\r\n".encode()
 
     async def script(request: Request, connection: Connection) -> None:
-        if not gate:
-            await connection.send(start + (b"".join(parts) if sized else in_chunks(parts)))
+        if when == "with its headers":
+            await connection.send(start + (b"".join(parts) if sized else in_chunks(parts, trailers)))
             return
         await connection.send(start)
-        if gate != "slowly":
-            await connection.gate(gate)
+        if when == "after its headers":
+            await connection.gate("body")
         for part in parts:
             await (connection.send if sized else connection.chunk)(part)
-            if gate == "slowly":
+            if when == "in pieces":
                 await asyncio.sleep(0.0003)  # time enough for Envoy to read most of them by themselves
         if not sized:
-            await connection.end()
+            await connection.end(*trailers)
 
     return script
 
 
+def text_in(form: str) -> str:
+    return "ü🦊" * 200_000 if "large" in form else "grüße 🦊"
+
+
 def body_of(form: str, message: dict[str, Any], tools: Sequence[str]) -> bytes:
-    """The upstream's answer as bytes that nobody would write just so."""
-    text = "ü🦊" * 200_000 if "large" in form else "grüße 🦊"
-    value = answer_to(message, *tools, text=text)
+    """The upstream's answer as bytes that nobody else would write just so."""
+    value = answer_to(message, *tools, text=text_in(form))
     if "stream" in form:
-        return b"".join([*EVENTS, event(value, "\r\n"), b": over\n\n"])
-    return (" " + json.dumps(value, indent=1, ensure_ascii=form != "sized") + "\n").encode()
+        return BEFORE + event(value, "\r\n") + AFTER
+    return (" " + json.dumps(value, indent=1, ensure_ascii=form == "sized") + "\n").encode()
 
 
 def cut(body: bytes, when: str) -> list[bytes]:
@@ -152,10 +181,6 @@ def length_is_right(answer: RawAnswer) -> None:
     assert answer.header("content-length") in (None, str(len(answer.body)))
 
 
-FORMS = ["sized", "chunked", "large sized", "large chunked", "stream"]
-WHEN = ["with its headers", "after its headers", "in pieces"]
-
-
 @pytest.mark.parametrize("when", WHEN)
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("asked", ASKED.values(), ids=ASKED.keys())
@@ -165,47 +190,36 @@ def test_an_answer_arrives_exactly_or_filtered_exactly(
 ) -> None:
     message, tools = asked
     body = body_of(form, message, tools)
-    content_type = "text/event-stream" if form == "stream" else "application/json"
-    gate = {"with its headers": "", "after its headers": "body", "in pieces": "slowly"}[when]
-    script = json_in(cut(body, when), sized=form.endswith("sized"), content_type=content_type, gate=gate)
-    running = modes.running
-    running.upstream.answer_with(keeping(script), ["body"])
+    stream = form == "stream"
+    content_type = "text/event-stream" if stream else "application/json"
+    script = written(cut(body, when), sized=form.endswith("sized"), content_type=content_type, when=when)
     sent = json.dumps(message).encode()
-    with raw_client(running) as client:
-        told, answered = counts(running)
-        client.send(sized(f"/mcp/{route}", sent))
-        if gate == "body":
-            waits = route == HELD and form != "stream"
-            wait_for(lambda: counts(running) == (told + 3, answered + 2 + (not waits)) or None, "the headers decided")
-            running.upstream.open("body")
-        answer = client.answer()
-        modes.in_step(client)
+    with raw_client(modes.running) as client:
+        if when == "after its headers":
+            held = route == HELD and not stream
+            answer = modes.one_in_steps(client, script, sized(f"/mcp/{route}", sent), held=held)
+        else:
+            answer = modes.one(client, script, sized(f"/mcp/{route}", sent))
     assert answer.status == 200
     length_is_right(answer)
-    assert running.upstream.requests[0].body == sent
+    assert modes.running.upstream.requests[0].body == sent
     if "secret-plans" not in tools or route in ("guard", "watch"):
         assert answer.body == body
         return
-    kept = answer_to(message, "search", text="ü🦊" * 200_000 if "large" in form else "grüße 🦊")
-    if form == "stream":
-        assert answer.body.startswith(b"".join(EVENTS))
-        assert answer.body.endswith(b": over\n\n")
-        assert in_event(answer.body[len(b"".join(EVENTS)) :]) == kept
+    kept = answer_to(message, "search", text=text_in(form))
+    if stream:
+        assert answer.body.startswith(BEFORE)
+        assert answer.body.endswith(AFTER)
+        assert in_event(answer.body[len(BEFORE) :]) == kept
     else:
         assert answer.json == kept
-
-
-def counts(running: Running) -> tuple[int, int]:
-    """How many messages Envoy has sent to Gatehouse, and had from it."""
-    prefix = "http.clients.ext_proc.stream_msgs"
-    return envoy_stat(running, f"{prefix}_sent"), envoy_stat(running, f"{prefix}_received")
 
 
 @pytest.mark.parametrize("form", [form for form in FORMS if form != "stream"])
 def test_a_denied_answer_has_its_own_status_where_headers_wait(modes: Exchanges, form: str) -> None:
     body = body_of(form, LIST, ["forbidden"])
     with raw_client(modes.running) as client:
-        modes.running.upstream.answer_with(json_in([body], sized=form.endswith("sized")))
+        modes.running.upstream.answer_with(written([body], sized=form.endswith("sized")))
         answer = client.ask(sized("/mcp/guard", json.dumps(LIST).encode()))
         assert (answer.status, answer.json["error"]["data"]["reason"]) == (451, "guarded")
         assert b"forbidden" not in answer.body
@@ -225,7 +239,7 @@ def test_a_request_of_another_length_smuggles_nothing(modes: Exchanges, route: s
     body = json.dumps(call("search", text="x" * size)).encode()
     path = f"/mcp/{route}"
     request = sized(path, body) if is_sized else chunked(path, [body[:100], body[100:]])
-    script = json_in([json.dumps(answer_to(CALL)).encode()], sized=True)
+    script = written([json.dumps(answer_to(CALL)).encode()], sized=True)
     with raw_client(modes.running) as client:
         answer = modes.one(client, script, request)
     got = modes.running.upstream.requests[0]
@@ -242,11 +256,10 @@ def test_a_request_of_another_length_smuggles_nothing(modes: Exchanges, route: s
 def test_an_answer_of_another_length_smuggles_nothing(modes: Exchanges, route: str, when: str, form: str) -> None:
     body = body_of(form, CALL, [])
     content_type = "text/event-stream" if "stream" in form else "application/json"
-    gate = "slowly" if when == "in pieces" else ""
-    script = json_in(cut(body, when), sized=form.endswith("sized"), content_type=content_type, gate=gate)
+    script = written(cut(body, when), sized=form.endswith("sized"), content_type=content_type, when=when)
     with raw_client(modes.running) as client:
         answer = modes.one(client, script, sized(f"/mcp/{route}", json.dumps(CALL).encode()))
-    value = in_event(answer.body[len(b"".join(EVENTS)) :]) if "stream" in form else answer.json
+    value = in_event(answer.body[len(BEFORE) :]) if "stream" in form else answer.json
     assert value == answer_to(CALL, text=rewritten(route))
     length_is_right(answer)
 
@@ -324,7 +337,7 @@ def test_a_chunked_request_arrives_exactly(modes: Exchanges, route: str, parts: 
     request = chunked(f"/mcp/{route}", [body[at : at + size] for at in range(0, len(body), size)])
     result = json.dumps(answer_to(CALL)).encode()
     with raw_client(modes.running) as client:
-        answer = modes.one(client, json_in([result], sized=True), request)
+        answer = modes.one(client, written([result], sized=True), request)
     assert answer.body == result
     assert modes.running.upstream.requests[0].body == body
 
@@ -335,7 +348,7 @@ def test_a_request_at_the_edge_of_envoys_buffer_arrives_exactly(modes: Exchanges
     body = json.dumps(CALL).encode().ljust(size)
     result = json.dumps(answer_to(CALL)).encode()
     with raw_client(modes.running) as client:
-        answer = modes.one(client, json_in([result], sized=True), sized(f"/mcp/{route}", body))
+        answer = modes.one(client, written([result], sized=True), sized(f"/mcp/{route}", body))
     assert (answer.status, answer.body) == (200, result)
     assert modes.running.upstream.requests[0].body == body
 
@@ -363,7 +376,7 @@ def test_a_request_past_the_limit_is_answered_in_the_protocols_shape(modes: Exch
 def test_a_client_that_expects_100_continue_is_told_to(modes: Exchanges, size: int, tool: str) -> None:
     body = json.dumps(call(tool)).encode().ljust(size)
     result = json.dumps(answer_to(CALL)).encode()
-    modes.running.upstream.answer_with(keeping(json_in([result], sized=True)))
+    modes.running.upstream.answer_with(keeping(written([result], sized=True)))
     lines = (*JSON_LINES, ("content-length", str(len(body))), ("expect", "100-continue"))
     with raw_client(modes.running) as client:
         client.send(head("/mcp/access", *lines))
@@ -386,7 +399,7 @@ def test_an_answer_of_24_mib_arrives(modes: Exchanges, route: str, message: dict
     since = mark(modes.running)
     with raw_client(modes.running) as client:
         parts = [body[at : at + 256 * 1024] for at in range(0, len(body), 256 * 1024)]
-        answer = modes.one(client, json_in(parts, sized=is_sized), sized(f"/mcp/{route}", json.dumps(message).encode()))
+        answer = modes.one(client, written(parts, sized=is_sized), sized(f"/mcp/{route}", json.dumps(message).encode()))
     assert answer.status == 200
     assert answer.body == body
     length_is_right(answer)
@@ -412,8 +425,8 @@ def with_trailers(bootstrap: str) -> str:
 TRAILERS = (("x-checksum", "17"),)
 TRAILED: dict[str, tuple[str, Callable[[Any], list[bytes]]]] = {
     "JSON": ("application/json", lambda value: [json.dumps(value).encode()]),
-    "stream": ("text/event-stream", lambda value: [*EVENTS, event(value)]),
-    "half a stream": ("text/event-stream", lambda value: [EVENTS[0][:4]]),
+    "stream": ("text/event-stream", lambda value: [BEFORE, event(value)]),
+    "a piece of a stream": ("text/event-stream", lambda value: [BEFORE[:4]]),
 }
 
 
@@ -431,10 +444,14 @@ def test_trailers_of_an_answer_arrive(
 ) -> None:
     modes = Exchanges(gatehouse_stack(BUNDLE, edit_bootstrap=with_trailers))
     body = parts(answer_to(message, "search"))
-    gate = "body" if when == "after its headers" else ""
-    script = written(body, content_type=content_type, gate=gate, trailers=TRAILERS)
+    script = written(body, sized=False, content_type=content_type, when=when, trailers=TRAILERS)
+    request = sized(f"/mcp/{route}", json.dumps(message).encode())
     with raw_client(modes.running) as client:
-        answer = modes.one(client, route, message, script, ...)
+        if when == "after its headers":
+            held = route == HELD and content_type == "application/json"
+            answer = modes.one_in_steps(client, script, request, held=held)
+        else:
+            answer = modes.one(client, script, request)
     assert answer.body == b"".join(body)
     assert answer.trailers == TRAILERS
 
@@ -445,7 +462,7 @@ def test_trailers_of_a_request_arrive(gatehouse_stack: Stacks, route: str) -> No
     body = json.dumps(CALL).encode()
     request = chunked(f"/mcp/{route}", [body[:7], body[7:]], trailers=TRAILERS)
     with raw_client(modes.running) as client:
-        answer = modes.one(client, json_in([json.dumps(answer_to(CALL)).encode()], sized=True), request)
+        answer = modes.one(client, written([json.dumps(answer_to(CALL)).encode()], sized=True), request)
     assert answer.status == 200
     got = modes.running.upstream.requests[0]
     assert json.loads(got.body) == (CALL if route != "longer" else call("search", text=rewritten(route)))

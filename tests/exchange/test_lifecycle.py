@@ -86,7 +86,7 @@ def test_each_event_has_exactly_one_reply_outside_full_duplex() -> None:
 
 
 def test_a_chunk_of_which_nothing_may_leave_yet_is_answered_with_an_empty_one() -> None:
-    """Full duplex chosen with the response: Envoy keeps trailers that came with the headers until a chunk is answered."""
+    """In full duplex chosen with the response, Envoy keeps trailers that came with the headers until it is answered."""
     exchange = started(rulebook_of(DenyResult(b"secret")))
     drive(exchange, request_headers(), BodyReceived(REQ, BODY, end_of_stream=True), response_headers())
     answer = b'{"jsonrpc":"2.0","id":1,"result":{"content":[]}}'
