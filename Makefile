@@ -7,11 +7,12 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint proto
+.PHONY: help setup demo test conformance lint proto
 
 help:
 	@echo "make demo          start Envoy, Gatehouse, an MCP server and two models; ONCE=1 runs the tour and ends"
 	@echo "make test          run the tests, those through a real Envoy too; ARGS='-k name' passes on to pytest"
+	@echo "make conformance   run the official MCP suite through Envoy; it needs npm, once"
 	@echo "make lint          ruff, mypy and the import contracts"
 	@echo "make proto         generate ext_proc/wire/pb from proto/"
 	@echo "make setup         only install; PYTHON=python3.12 chooses the interpreter"
@@ -30,7 +31,12 @@ demo: setup
 	@$(BIN)/gatehouse demo $(if $(ONCE),--once) $(ARGS)
 
 test: setup
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --ignore=tests/conformance $(ARGS)
+
+# Apart from the other tests, for it installs the suite from npm.
+conformance: setup
+	@tests/conformance/setup
+	$(BIN)/python -m pytest tests/conformance $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check .

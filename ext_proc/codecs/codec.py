@@ -97,10 +97,13 @@ class Decoder(Protocol):
         """A new event that carries `text` on `channel`, with the stream's own id, model and shape."""
         ...
 
-    def stream_end(self, deny: Deny, trail_id: str) -> bytes:
+    def stream_end(self, deny: Deny, trail_id: str, dropped: Sequence[Frame] = ()) -> bytes:
         """What ends the answer here, in the protocol's own way, so that official clients end cleanly.
 
         Of an answer cut off after its headers: an error for each request that waits, or the end of every open choice.
+
+        Args:
+            dropped: the frames that did not leave, so that what ended in them is open to the client.
         """
         ...
 

@@ -263,7 +263,7 @@ class JsonDecoder:
         """Nothing: MCP has no channels."""
         return b""
 
-    def stream_end(self, deny: Deny, trail_id: str) -> bytes:
+    def stream_end(self, deny: Deny, trail_id: str, dropped: Sequence[Frame] = ()) -> bytes:
         """See `codec.Decoder`: the errors in place of the document."""
         errors = _errors(self.unanswered, deny, trail_id)
         return Payload(tuple(errors)).encode({})
@@ -310,7 +310,7 @@ class EventDecoder:
         """Nothing: MCP has no channels."""
         return b""
 
-    def stream_end(self, deny: Deny, trail_id: str) -> bytes:
+    def stream_end(self, deny: Deny, trail_id: str, dropped: Sequence[Frame] = ()) -> bytes:
         """See `codec.Decoder`: an event with an error for each request that waits."""
         return b"".join(encode_event(error.raw) for error in _errors(self.unanswered, deny, trail_id))
 

@@ -136,14 +136,14 @@ class Answer:
         """The data of a new event that carries `text`."""
         return encode_json({**self._own_envelope(), "choices": [delta_with(channel, text)]})
 
-    def ending(self, deny: Deny, trail_id: str, unsent: Collection[int] | None) -> list[bytes]:
+    def ending(self, deny: Deny, trail_id: str, unsent: Collection[int]) -> list[bytes]:
         """The data of the events that end every choice that is open to the client.
 
         Args:
-            unsent: choices whose end did not reach the client; None where that is not known of any.
+            unsent: choices whose end did not reach the client.
         """
         # A stream cut off before its first choice still has one to end, for clients wait for it.
-        choices = {*self._open, *(self._ended if unsent is None else unsent)} or ({0} - self._ended)
+        choices = {*self._open, *unsent} or ({0} - self._ended)
         envelope = {**self._own_envelope(), **closing(deny, trail_id)}
         return [encode_json({**envelope, "choices": [end_of_choice(index)]}) for index in sorted(choices)]
 

@@ -114,7 +114,7 @@ class RequestDecoder:
         """Nothing: a request is no stream."""
         return b""
 
-    def stream_end(self, deny: Deny, trail_id: str) -> bytes:
+    def stream_end(self, deny: Deny, trail_id: str, dropped: Sequence[Frame] = ()) -> bytes:
         """Nothing: a request is no stream."""
         return b""
 
@@ -158,7 +158,7 @@ class AnswerDecoder:
         """Nothing: a document has no events."""
         return b""
 
-    def stream_end(self, deny: Deny, trail_id: str) -> bytes:
+    def stream_end(self, deny: Deny, trail_id: str, dropped: Sequence[Frame] = ()) -> bytes:
         """See `codec.Decoder`: an error object in place of the document."""
         return encode_json(error_object(deny, trail_id, deny.status or 403))
 
@@ -200,19 +200,11 @@ class StreamDecoder:
         """See `codec.Decoder`."""
         return encode_event(self._answer.event_with(channel, text))
 
-    def stream_end(self, deny: Deny, trail_id: str, dropped: Sequence[Frame] | None = None) -> bytes:
-        """See `codec.Decoder`.
-
-        Args:
-            dropped: the frames of this decoder that did not leave, so that what ended in them is open to the client.
-                None where that is not known: then every choice is ended, some perhaps again.
-        """
-        if dropped is None:
-            unsent = None
-        elif self._answer.done and not any(isinstance(frame, ChatFrame) and frame.ends for frame in dropped):
+    def stream_end(self, deny: Deny, trail_id: str, dropped: Sequence[Frame] = ()) -> bytes:
+        """See `codec.Decoder`: every choice that is open to the client is finished, then `[DONE]`."""
+        if self._answer.done and not any(isinstance(frame, ChatFrame) and frame.ends for frame in dropped):
             return b""  # `[DONE]` has left
-        else:
-            unsent = {choice for frame in dropped for choice in frame.closes}
+        unsent = {choice for frame in dropped for choice in frame.closes}
         return b"".join(map(encode_event, [*self._answer.ending(deny, trail_id, unsent), DONE]))
 
     def feed(self, data: bytes) -> Iterator[Frame]:

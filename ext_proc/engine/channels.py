@@ -270,10 +270,12 @@ class Channels:
         found = [(channel, track.tail()) for channel, track in self._tracks.items() if track.closed]
         return [(channel, tail) for channel, tail in found if tail]
 
-    def drop(self) -> None:
-        """A deny: what waits never leaves."""
+    def drop(self) -> list[Frame]:
+        """A deny: what waits never leaves. The frames that it was."""
+        dropped = [waiting.frame for waiting in self._queue]
         self._queue.clear()
         self._held = 0
+        return dropped
 
     def _track(self, channel: Channel) -> _Track:
         track = self._tracks.get(channel)

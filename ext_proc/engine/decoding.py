@@ -123,7 +123,7 @@ class SniffingDecoder:
         """Nothing: a request streams no text."""
         return b""
 
-    def stream_end(self, deny: Deny, trail_id: str) -> bytes:
+    def stream_end(self, deny: Deny, trail_id: str, dropped: Sequence[Frame] = ()) -> bytes:
         """Nothing: a request is answered, not ended."""
         return b""
 
@@ -171,9 +171,9 @@ class CodedDecoder:
         """See `codec.Decoder`."""
         return self._decoder.text_event(channel, text)
 
-    def stream_end(self, deny: Deny, trail_id: str) -> bytes:
+    def stream_end(self, deny: Deny, trail_id: str, dropped: Sequence[Frame] = ()) -> bytes:
         """See `codec.Decoder`."""
-        return self._decoder.stream_end(deny, trail_id)
+        return self._decoder.stream_end(deny, trail_id, dropped)
 
     def _bad(self, error: EncodingError) -> Frame:
         self._broken = True

@@ -315,7 +315,11 @@ class ResponseSide:
             assert self._decoder is not None
             if len(frame.messages) > 1 or joins:
                 self._out += frame.encode(changes, joins)
-            self._out += self._decoder.stream_end(UNREADABLE, self.scope.trail.id)
+            dropped: list[Frame] = []
+            if self._flow is not None:
+                self._flow.drop()
+                dropped = self._flow.dropped
+            self._out += self._decoder.stream_end(UNREADABLE, self.scope.trail.id, [*dropped, frame])
 
     def _take_end(self, decoder: Decoder) -> Steps:
         """Decides what the end of the body completes, and closes all channels."""
@@ -341,7 +345,7 @@ class ResponseSide:
         assert self._decoder is not None
         if denial.closing_text and channel is not None:
             self._out += self._decoder.text_event(channel, denial.closing_text)
-        self._out += self._decoder.stream_end(deny, self.scope.trail.id)
+        self._out += self._decoder.stream_end(deny, self.scope.trail.id, self._flow.dropped)
         self._cut = True
         self.scope.trail.outcome = Outcome.REFUSED
 

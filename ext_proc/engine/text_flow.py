@@ -31,6 +31,7 @@ class TextFlow:
     """One answer's text.
 
     Attributes:
+        dropped: the frames that waited when it was ended, and never left.
         denial: what ended it; None while it goes on.
         denied_on: the channel that it was denied on; None for a fault of the upstream's.
     """
@@ -41,6 +42,7 @@ class TextFlow:
         self._pipeline = scope.route.pipeline
         self._decoder = decoder
         self._channels = Channels(self._pipeline.listeners, self._pipeline.editors, scope.rulebook.limits.hold_back)
+        self.dropped: list[Frame] = []
         self.denial: TextDeny | None = None
         self.denied_on: Channel | None = None
 
@@ -48,6 +50,7 @@ class TextFlow:
         """Takes a frame; the bytes that may leave now."""
         touched = self._channels.admit(frame, changes)
         if touched is None:
+            self.dropped = [frame]
             self._scope.engine_denial(Stage.TEXT, _CLOSED.reason)
             self._deny(_CLOSED, None)
             return b""
@@ -90,8 +93,12 @@ class TextFlow:
         self._channels.give_up_on(policy)
         return False
 
+    def drop(self) -> None:
+        """What waits never leaves."""
+        self.dropped = [*self._channels.drop(), *self.dropped]
+
     def _deny(self, denial: TextDeny, channel: Channel | None) -> None:
-        self._channels.drop()
+        self.drop()
         self.denial, self.denied_on = denial, channel
 
     def _released(self, joins: Sequence[Message]) -> bytes:

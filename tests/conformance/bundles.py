@@ -53,10 +53,36 @@ TASK_TOOLS = (
     "test_tool_with_task",
 )
 
+# The tools of npm's server-everything.
+EVERYTHING_TOOLS = (
+    "echo",
+    "get-annotated-message",
+    "get-env",
+    "get-resource-links",
+    "get-resource-reference",
+    "get-roots-list",
+    "get-structured-content",
+    "get-sum",
+    "get-tiny-image",
+    "gzip-file-as-resource",
+    "simulate-research-query",
+    "toggle-simulated-logging",
+    "toggle-subscriber-updates",
+    "trigger-elicitation-request",
+    "trigger-elicitation-request-async",
+    "trigger-long-running-operation",
+    "trigger-sampling-request",
+    "trigger-sampling-request-async",
+    "trigger-url-elicitation",
+)
+
 OFFERED_TOOLS = tuple(name for name in TOOLS if name != HIDDEN)
 
 
-def bundle(witness: str, tools: Sequence[str] = (*OFFERED_TOOLS, *TASK_TOOLS)) -> str:
+ALL_TOOLS = (*OFFERED_TOOLS, *TASK_TOOLS, *EVERYTHING_TOOLS)
+
+
+def bundle(witness: str, tools: Sequence[str] = ALL_TOOLS) -> str:
     """A bundle's text (JSON, which is YAML) with one of the witnesses, by class name, before the rules."""
     rules: list[dict[str, Any]] = [
         {"methods": list(METHODS), "allow": True},

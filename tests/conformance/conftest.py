@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from ext_proc.demo.processes import LOOPBACK, Processes, accepts, every_end_is_ctrl_c, free_ports
 from ext_proc.demo.stack import Stack, Upstreams
+from tests.conformance.bundles import bundle
 from tests.conformance.suite import EVERYTHING, LOOPBACK_ONLY, NODE, require_installed
 
 ROOT = Path(__file__).parents[2]
 
-StartStack = Callable[[str, str], Stack]
+WITNESSES = ("Reads", "Holds", "Rewrites")
 
 
 @pytest.fixture(scope="module")
@@ -34,14 +35,29 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
         yield {"ours": f"{LOOPBACK}:{ours}", "everything": f"{LOOPBACK}:{everything}"}
 
 
-@pytest.fixture
-def start_stack(tmp_path: Path) -> Iterator[StartStack]:
-    """Call it with a bundle's text and a server's address: Envoy and Gatehouse in front of it, until the test's end."""
-    with every_end_is_ctrl_c(), ExitStack() as running:
+@contextmanager
+def gateway(bundle_text: str, server: str, directory: Path) -> Iterator[Stack]:
+    """Envoy and Gatehouse in front of the server at an address, until the block's end."""
+    path = directory / "bundle.yaml"
+    path.write_text(bundle_text, encoding="utf-8")
+    with every_end_is_ctrl_c(), Stack(path, upstreams=Upstreams(server, server, server)) as stack:
+        yield stack
 
-        def start(bundle: str, server: str) -> Stack:
-            path = tmp_path / "bundle.yaml"
-            path.write_text(bundle, encoding="utf-8")
-            return running.enter_context(Stack(path, upstreams=Upstreams(server, server, server)))
 
-        yield start
+# One at a time: pytest runs all tests that want a stack before it starts the next.
+@pytest.fixture(scope="module", params=WITNESSES)
+def before_ours(
+    request: pytest.FixtureRequest, servers: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stack]:
+    """A stack in front of our server, with each of the witnesses."""
+    with gateway(bundle(request.param), servers["ours"], tmp_path_factory.mktemp("ours")) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="module", params=WITNESSES)
+def before_everything(
+    request: pytest.FixtureRequest, servers: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stack]:
+    """A stack in front of npm's server, with each of the witnesses."""
+    with gateway(bundle(request.param), servers["everything"], tmp_path_factory.mktemp("everything")) as stack:
+        yield stack

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from ext_proc.demo.stack import Stack
 from tests.conformance.bundles import OFFERED_TOOLS, bundle
-from tests.conformance.conftest import StartStack
+from tests.conformance.conftest import gateway
 from tests.conformance.suite import Findings, run_suite
 from tests.conformance.tools import HIDDEN
 
@@ -32,23 +32,22 @@ EVERYTHING_CALLS: dict[str, dict[str, Any]] = {
     "trigger-long-running-operation": {"duration": 0.2, "steps": 4},
 }
 
-# What each server was found to do, directly: asked once per revision.
-_direct: dict[tuple[str, str], Findings] = {}
+Direct = dict[tuple[str, str], Findings]
 
 
 def requirements(url: str, revision: str, output: Path) -> Findings:
     return run_suite(url, output, ["--requirements", revision])
 
 
-@pytest.fixture
-def direct(servers: dict[str, str], tmp_path: Path) -> dict[tuple[str, str], Findings]:
-    """The findings at each server itself, by server and revision."""
-    for server, address in servers.items():
-        for revision in REVISIONS:
-            if (server, revision) not in _direct:
-                output = tmp_path / f"direct-{server}-{revision}"
-                _direct[server, revision] = requirements(f"http://{address}/mcp", revision, output)
-    return _direct
+@pytest.fixture(scope="module")
+def direct(servers: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Direct:
+    """What was found at each server itself, by server and revision."""
+    output = tmp_path_factory.mktemp("direct")
+    return {
+        (server, revision): requirements(f"http://{address}/mcp", revision, output / f"{server}-{revision}")
+        for server, address in servers.items()
+        for revision in REVISIONS
+    }
 
 
 def nothing_was_refused(stack: Stack) -> None:
@@ -59,7 +58,7 @@ def nothing_was_refused(stack: Stack) -> None:
     assert not [line for line in lines if line["outcome"] == "refused"]
 
 
-def test_our_server_offers_all_that_both_revisions_require(direct: dict[tuple[str, str], Findings]) -> None:
+def test_our_server_offers_all_that_both_revisions_require(direct: Direct) -> None:
     assert direct["ours", "2025-11-25"].conforms
     assert direct["ours", "2025-11-25"].score == (84, 0)
     assert direct["ours", "2026-07-28"].conforms
@@ -68,54 +67,49 @@ def test_our_server_offers_all_that_both_revisions_require(direct: dict[tuple[st
     assert all(scenario.startswith("tasks-") for scenario in failed)
 
 
-@pytest.mark.parametrize("witness", ["Reads", "Holds", "Rewrites"])
-@pytest.mark.parametrize("server", ["ours", "everything"])
-def test_every_check_ends_as_it_does_without_a_gateway(
-    servers: dict[str, str],
-    direct: dict[tuple[str, str], Findings],
-    start_stack: StartStack,
-    tmp_path: Path,
-    server: str,
-    witness: str,
-) -> None:
-    stack = start_stack(bundle(witness), servers[server])
+def same_as_direct(stack: Stack, server: str, direct: Direct, output: Path) -> None:
     for revision in REVISIONS:
-        found = requirements(stack.mcp_url, revision, tmp_path / revision)
+        found = requirements(stack.mcp_url, revision, output / revision)
         assert found.checks == direct[server, revision].checks
         assert found.conforms == direct[server, revision].conforms
     nothing_was_refused(stack)
 
 
-def test_the_suite_notices_a_call_that_the_rules_do_not_allow(
-    servers: dict[str, str], start_stack: StartStack, tmp_path: Path
-) -> None:
-    allowed = [name for name in OFFERED_TOOLS if name != "test_simple_text"]
-    stack = start_stack(bundle("Reads", allowed), servers["ours"])
-    for scenario, expected in (("tools-call-simple-text", "FAILURE"), ("tools-call-image", "SUCCESS")):
-        found = run_suite(stack.mcp_url, tmp_path / scenario, ["--scenario", scenario])
-        assert [check.status for check in found.checks if check.id == scenario] == [expected]
+def test_every_check_ends_as_it_does_without_a_gateway(before_ours: Stack, direct: Direct, tmp_path: Path) -> None:
+    same_as_direct(before_ours, "ours", direct, tmp_path)
+
+
+def test_so_does_every_check_of_another_server(before_everything: Stack, direct: Direct, tmp_path: Path) -> None:
+    same_as_direct(before_everything, "everything", direct, tmp_path)
 
 
 @pytest.mark.parametrize("mode", ["legacy", "auto"])
 async def test_the_list_of_tools_was_filtered_all_the_while(
-    servers: dict[str, str], start_stack: StartStack, mode: Literal["legacy", "auto"]
+    before_ours: Stack, servers: dict[str, str], mode: Literal["legacy", "auto"]
 ) -> None:
-    stack = start_stack(bundle("Reads"), servers["ours"])
     async with Client(f"http://{servers['ours']}/mcp", mode=mode) as client:
         offered = {tool.name: tool for tool in (await client.list_tools()).tools}
-    async with Client(stack.mcp_url, mode=mode) as client:
+    async with Client(before_ours.mcp_url, mode=mode) as client:
         shown = {tool.name: tool for tool in (await client.list_tools()).tools}
     assert HIDDEN in offered
     assert shown == {name: tool for name, tool in offered.items() if name != HIDDEN}
 
 
-@pytest.mark.parametrize("witness", ["Reads", "Rewrites"])
 async def test_the_official_client_gets_the_same_from_another_server(
-    servers: dict[str, str], start_stack: StartStack, witness: str
+    before_everything: Stack, servers: dict[str, str]
 ) -> None:
-    stack = start_stack(bundle(witness, list(EVERYTHING_CALLS)), servers["everything"])
-    assert await everything_said(stack.mcp_url) == await everything_said(f"http://{servers['everything']}/mcp")
-    nothing_was_refused(stack)
+    assert await everything_said(before_everything.mcp_url) == await everything_said(
+        f"http://{servers['everything']}/mcp"
+    )
+    nothing_was_refused(before_everything)
+
+
+def test_the_suite_notices_a_call_that_the_rules_do_not_allow(servers: dict[str, str], tmp_path: Path) -> None:
+    allowed = [name for name in OFFERED_TOOLS if name != "test_simple_text"]
+    with gateway(bundle("Reads", allowed), servers["ours"], tmp_path) as stack:
+        for scenario, expected in (("tools-call-simple-text", "FAILURE"), ("tools-call-image", "SUCCESS")):
+            found = run_suite(stack.mcp_url, tmp_path / scenario, ["--scenario", scenario])
+            assert [check.status for check in found.checks if check.id == scenario] == [expected]
 
 
 async def everything_said(url: str) -> list[Any]:

@@ -8,20 +8,19 @@ Rules:
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Callable, Sequence
 from typing import Any
-from urllib.request import urlopen
 
 import pytest
 import yaml
 
 from tests.envoy.exchanges import LIST, answer_to, call, event, in_event
-from tests.envoy.harness import Running, Stacks, wait_for
+from tests.envoy.harness import Running, Stacks
+from tests.envoy.keepalive import WHEN, Exchanges, bare, written
 from tests.envoy.observed import decisions, mark
-from tests.envoy.raw import JSON_LINES, Lines, RawAnswer, RawClient, chunked, head, in_chunks, raw_client, sized
-from tests.envoy.upstream import Connection, Request, Script, keeping
+from tests.envoy.raw import JSON_LINES, RawAnswer, chunked, head, in_chunks, raw_client, sized
+from tests.envoy.upstream import Script, keeping
 
 MIB = 1024 * 1024
 BUNDLE = """
@@ -57,15 +56,15 @@ policies:
 CALL = call("search", text="grüße " * 50)
 ROUTES = ["access", "guard", "watch", "unread"]
 HELD = "guard"  # the route on which the headers of JSON wait for the body
-ASKED = {
-    "a list with a tool to hide": (LIST, ["search", "secret-plans"]),
-    "a list as it is": (LIST, ["search", "fetch"]),
-    "a call": (CALL, []),
+HIDING = ["access", "unread"]  # the routes with a policy that hides tools
+ASKED: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "one hidden": (LIST, ["search", "secret-plans"]),
+    "all shown": (LIST, ["search", "fetch"]),
+    "call": (CALL, []),
 }
 BEFORE = b": hello\r\n\r\nid: 1\ndata:\n\n" + event({"jsonrpc": "2.0", "method": "notifications/progress"})
 AFTER = b": over\n\n"
 FORMS = ["sized", "chunked", "large sized", "large chunked", "stream"]
-WHEN = ["with its headers", "after its headers", "in pieces"]
 
 
 @pytest.fixture
@@ -76,84 +75,6 @@ def running(gatehouse_stack: Stacks) -> Running:
 @pytest.fixture
 def modes(running: Running) -> Exchanges:
     return Exchanges(running)
-
-
-class Exchanges:
-    """Exchanges with keep-alive on both sides of Envoy."""
-
-    def __init__(self, running: Running) -> None:
-        self.running = running
-
-    def one(self, client: RawClient, script: Script, request: bytes) -> RawAnswer:
-        """One exchange, and a check that both connections are still in step after it."""
-        self.running.upstream.answer_with(keeping(script))
-        answer = client.ask(request)
-        self.in_step(client)
-        return answer
-
-    def one_in_steps(self, client: RawClient, script: Script, request: bytes, *, held: bool) -> RawAnswer:
-        """The same, with the gate "body" opened when Gatehouse has decided about the headers, or holds them."""
-        upstream = self.running.upstream
-        upstream.answer_with(keeping(script), ["body"])
-        told, answered = self._counts()
-        client.send(request)
-        decided = (told + 3, answered + (2 if held else 3))
-        wait_for(lambda: self._counts() == decided or None, "the answer's headers at Gatehouse")
-        upstream.open("body")
-        answer = client.answer()
-        self.in_step(client)
-        return answer
-
-    def _counts(self) -> tuple[int, int]:
-        """How many messages Envoy has sent to Gatehouse, and had from it."""
-        with urlopen(f"{self.running.stack.envoy_admin_url}/stats?filter=ext_proc.stream_msgs_") as answer:
-            found = dict(line.rsplit(": ", 1) for line in answer.read().decode().splitlines())
-        prefix = "http.clients.ext_proc.stream_msgs"
-        return int(found.get(f"{prefix}_sent", 0)), int(found.get(f"{prefix}_received", 0))
-
-    def in_step(self, client: RawClient) -> None:
-        """One more exchange on the client's connection and on the upstream's, with its own bytes."""
-        upstream = self.running.upstream
-        before = list(upstream.requests)
-        upstream.answer_with(keeping(written([b'{"after": true}'], sized=True)))
-        body = json.dumps(call("after", id=2)).encode()
-        answer = client.ask(sized("/mcp/unread", body))
-        assert (answer.status, answer.body) == (200, b'{"after": true}')
-        (after,) = upstream.requests
-        assert after.body == body
-        if before:
-            assert after.connection == before[-1].connection, "the pool gave its connection up"
-        assert upstream.failures == []
-        upstream.requests = [*before, after]
-
-
-def written(
-    parts: Sequence[bytes],
-    *,
-    sized: bool,
-    content_type: str = "application/json",
-    when: str = "with its headers",
-    trailers: Lines = (),
-) -> Script:
-    """A script for a body in parts, all of it in one write with the headers, or after them; see WHEN."""
-    length = ("content-length", str(sum(map(len, parts)))) if sized else ("transfer-encoding", "chunked")
-    start = f"HTTP/1.1 200 Scripted\r\ncontent-type: {content_type}\r\n{length[0]}: {length[1]}\r\n\r\n".encode()
-
-    async def script(request: Request, connection: Connection) -> None:
-        if when == "with its headers":
-            await connection.send(start + (b"".join(parts) if sized else in_chunks(parts, trailers)))
-            return
-        await connection.send(start)
-        if when == "after its headers":
-            await connection.gate("body")
-        for part in parts:
-            await (connection.send if sized else connection.chunk)(part)
-            if when == "in pieces":
-                await asyncio.sleep(0.0003)  # time enough for Envoy to read most of them by themselves
-        if not sized:
-            await connection.end(*trailers)
-
-    return script
 
 
 def text_in(form: str) -> str:
@@ -183,12 +104,14 @@ def length_is_right(answer: RawAnswer) -> None:
 
 @pytest.mark.parametrize("when", WHEN)
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("asked", ASKED.values(), ids=ASKED.keys())
-@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize(
+    ("route", "asked"),
+    [(route, asked) for route in ROUTES for asked in ASKED if route in HIDING or asked != "all shown"],
+)
 def test_an_answer_arrives_exactly_or_filtered_exactly(
-    modes: Exchanges, route: str, asked: tuple[dict[str, Any], list[str]], form: str, when: str
+    modes: Exchanges, route: str, asked: str, form: str, when: str
 ) -> None:
-    message, tools = asked
+    message, tools = ASKED[asked]
     body = body_of(form, message, tools)
     stream = form == "stream"
     content_type = "text/event-stream" if stream else "application/json"
@@ -203,7 +126,7 @@ def test_an_answer_arrives_exactly_or_filtered_exactly(
     assert answer.status == 200
     length_is_right(answer)
     assert modes.running.upstream.requests[0].body == sent
-    if "secret-plans" not in tools or route in ("guard", "watch"):
+    if "secret-plans" not in tools or route not in HIDING:
         assert answer.body == body
         return
     kept = answer_to(message, "search", text=text_in(form))
@@ -262,16 +185,6 @@ def test_an_answer_of_another_length_smuggles_nothing(modes: Exchanges, route: s
     value = in_event(answer.body[len(BEFORE) :]) if "stream" in form else answer.json
     assert value == answer_to(CALL, text=rewritten(route))
     length_is_right(answer)
-
-
-def bare(status: int, *lines: tuple[str, str], body: bytes = b"") -> Script:
-    """An answer as it is written, over a connection that is kept."""
-    text = "".join(f"{name}: {value}\r\n" for name, value in lines)
-
-    async def script(request: Request, connection: Connection) -> None:
-        await connection.send(f"HTTP/1.1 {status} Scripted\r\n{text}\r\n".encode() + body)
-
-    return script
 
 
 PLAIN = ("content-type", "text/plain")
@@ -427,22 +340,22 @@ TRAILED: dict[str, tuple[str, Callable[[Any], list[bytes]]]] = {
     "JSON": ("application/json", lambda value: [json.dumps(value).encode()]),
     "stream": ("text/event-stream", lambda value: [BEFORE, event(value)]),
     "a piece of a stream": ("text/event-stream", lambda value: [BEFORE[:4]]),
+    "nothing": ("text/event-stream", lambda value: []),
 }
 
 
-@pytest.mark.parametrize("when", ["with its headers", "after its headers"])
-@pytest.mark.parametrize(("content_type", "parts"), TRAILED.values(), ids=TRAILED.keys())
+# Not "nothing" with its headers: where full duplex is chosen with the response, Envoy 1.40 then never tells the end.
+TRAILED_WHEN = [(what, when) for what in TRAILED for when in WHEN[:2] if (what, when) != ("nothing", WHEN[0])]
+
+
+@pytest.mark.parametrize(("what", "when"), TRAILED_WHEN)
 @pytest.mark.parametrize("message", [LIST, CALL], ids=["list", "call"])
 @pytest.mark.parametrize("route", ROUTES)
 def test_trailers_of_an_answer_arrive(
-    gatehouse_stack: Stacks,
-    route: str,
-    message: dict[str, Any],
-    content_type: str,
-    parts: Callable[[Any], list[bytes]],
-    when: str,
+    gatehouse_stack: Stacks, route: str, message: dict[str, Any], what: str, when: str
 ) -> None:
     modes = Exchanges(gatehouse_stack(BUNDLE, edit_bootstrap=with_trailers))
+    content_type, parts = TRAILED[what]
     body = parts(answer_to(message, "search"))
     script = written(body, sized=False, content_type=content_type, when=when, trailers=TRAILERS)
     request = sized(f"/mcp/{route}", json.dumps(message).encode())
