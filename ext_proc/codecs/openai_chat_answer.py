@@ -17,12 +17,13 @@ from typing import Any
 from ext_proc.codecs.openai_chat_denials import closing, end_of_choice
 from ext_proc.codecs.openai_chat_messages import choices_of
 from ext_proc.codecs.openai_chat_texts import Malformed, Place, Spot, delta_with, index_of
-from ext_proc.framing.json_surrogates import Halves
-from ext_proc.messages import Channel, ChannelKind, Generation, Message, Opaque, encode_json
+from ext_proc.framing.json_surrogates import Halves, encode_tolerant
+from ext_proc.messages import Channel, ChannelKind, Generation, Message, Opaque
 from ext_proc.policy import Deny
 from ext_proc.trail import Outcome
 
 MAX_CHANNELS = 1024
+MAX_WORD = 256  # characters of what our own events repeat of the stream's: there may be one for every choice
 
 _ENDINGS = {
     "length": Outcome.TRUNCATED,
@@ -90,7 +91,7 @@ class Answer:
             whole: whether it is all of the answer.
         """
         if value.get("choices") and not self._envelope:  # Azure's first event has none, and an envelope without words
-            self._envelope = {name: value[name] for name in _ENVELOPE if name in value}
+            self._envelope = {name: value[name] for name in _ENVELOPE if name in value and _is_short(value[name])}
         closes: list[int] = []
         for position, choice in enumerate(choices_of(value)):
             index, reason, held = index_of(choice, position), choice.get("finish_reason"), choice.get(holder) or {}
@@ -134,7 +135,7 @@ class Answer:
 
     def event_with(self, channel: Channel, text: str) -> bytes:
         """The data of a new event that carries `text`."""
-        return encode_json({**self._own_envelope(), "choices": [delta_with(channel, text)]})
+        return encode_tolerant({**self._own_envelope(), "choices": [delta_with(channel, text)]})
 
     def ending(self, deny: Deny, trail_id: str, unsent: Collection[int]) -> list[bytes]:
         """The data of the events that end every choice that is open to the client.
@@ -145,10 +146,10 @@ class Answer:
         # A stream cut off before its first choice still has one to end, for clients wait for it.
         choices = {*self._open, *unsent} or ({0} - self._ended)
         envelope = {**self._own_envelope(), **closing(deny, trail_id)}
-        return [encode_json({**envelope, "choices": [end_of_choice(index)]}) for index in sorted(choices)]
+        return [encode_tolerant({**envelope, "choices": [end_of_choice(index)]}) for index in sorted(choices)]
 
     def _own_envelope(self) -> dict[str, Any]:
-        asked = next((request.target for request in self._requests), "")
+        asked = next((request.target for request in self._requests), "")[:MAX_WORD]
         return {"id": "", "object": "chat.completion.chunk", "created": 0, "model": asked, **self._envelope}
 
     def _close(self, choices: Sequence[int]) -> tuple[int, ...]:
@@ -159,3 +160,7 @@ class Answer:
 
     def _worse(self, outcome: Outcome) -> None:
         self.outcome = self.outcome.worse(outcome)
+
+
+def _is_short(value: Any) -> bool:
+    return value is None or isinstance(value, int) or (isinstance(value, str) and len(value) <= MAX_WORD)

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 from ext_proc.codecs.openai_chat_texts import Malformed, Spot
 from ext_proc.framing.json_splice import Path, splice
-from ext_proc.framing.json_surrogates import encode_text
+from ext_proc.framing.json_surrogates import encode_tolerant
 from ext_proc.framing.json_view import colliding_key
 from ext_proc.messages import (
     Completion,
@@ -94,7 +94,7 @@ class ChatRequest(Generation):
 
     def with_model(self, name: str) -> ChatRequest:
         """The same request for another model."""
-        return ChatRequest({**self.value, "model": name}, splice(self.raw, {("model",): encode_text(name)}))
+        return ChatRequest({**self.value, "model": name}, splice(self.raw, {("model",): encode_tolerant(name)}))
 
     def with_settings(self, settings: Mapping[Setting, Any]) -> ChatRequest:
         """The same request with settings replaced, in every spelling that it has; None removes one."""
@@ -141,7 +141,7 @@ class _Chat:
         return tuple(spot.piece for spot in self.spots)
 
     def _renamed(self, raw: bytes, name: str) -> tuple[Mapping[str, Any], bytes, Sequence[Spot]]:
-        return {**self.value, "model": name}, splice(raw, {("model",): encode_text(name)}), self.spots
+        return {**self.value, "model": name}, splice(raw, {("model",): encode_tolerant(name)}), self.spots
 
 
 class ChatCompletion(_Chat, Completion):

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from ext_proc.framing.json_splice import Path
-from ext_proc.framing.json_surrogates import Joined, encode_text
+from ext_proc.framing.json_surrogates import Joined, encode_tolerant
 from ext_proc.messages import Channel, ChannelKind, Piece
 
 MAX_INDEX = 1024  # choices of an answer, tool calls of a choice
@@ -133,7 +133,7 @@ def changes_for(value: Mapping[str, Any], spots: Sequence[Spot], texts: Mapping[
         spot = spots[number]
         if not isinstance(_at(value, spot.path), str):
             continue
-        changes[spot.path] = encode_text(spot.joined.written(text))
+        changes[spot.path] = encode_tolerant(spot.joined.written(text))
         choice, holder, field = spot.path[:2], spot.path[:3], spot.path[3:4]
         repeated = [(*choice, name) for name in _OF_CHOICE]
         if field:

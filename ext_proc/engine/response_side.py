@@ -230,19 +230,24 @@ class ResponseSide:
             yield from self._on_whole_body(event, self._decoder)
             return
         duplex = self._plan.body is BodyMode.FULL_DUPLEX_STREAMED
+        waited = bool(self._decoder.unanswered)
         yield from self._take(self._decoder.feed(event.data))
+        # Many clients leave once they have their answers: what is known then may be the last that Envoy is told.
+        known = event.end_of_stream or (waited and not self._decoder.unanswered)
         if event.end_of_stream:
             yield from self._take_end(self._decoder)
             self._settle()
         if scope.has_replied():
             return
+        if known:
+            scope.trail.outcome = scope.trail.outcome.worse(self._decoder.outcome)
         if duplex:
             if not (self._out or event.end_of_stream or scope.reserved):
                 # Trailers that came with the headers are handed over only once a chunk was answered (Envoy 1.40).
                 scope.send(StreamedBody(Direction.RESPONSE, b"", False))
-            self._flush(end=event.end_of_stream)
+            self._flush(end=event.end_of_stream, known=known)
         else:
-            metadata = scope.described(final=True) if event.end_of_stream else {}
+            metadata = scope.described(final=True) if known else {}
             scope.send(BodyReply(Direction.RESPONSE, metadata=metadata))
 
     def _echo(self, event: BodyReceived) -> None:
@@ -251,7 +256,7 @@ class ResponseSide:
             self.scope.send(BodyReply(Direction.RESPONSE))
             return
         self._out += event.data
-        self._flush(end=event.end_of_stream)
+        self._flush(end=event.end_of_stream, known=event.end_of_stream)
 
     def _on_trailers(self) -> Steps:
         scope = self.scope
@@ -264,7 +269,7 @@ class ResponseSide:
             if scope.has_replied():
                 return  # the denial is the answer to this event
             if self._plan.body is BodyMode.FULL_DUPLEX_STREAMED:
-                self._flush(end=False)
+                self._flush(end=False, known=False)
         metadata = {} if scope.route is None else scope.described(final=True)
         scope.send(TrailersReply(Direction.RESPONSE, metadata=metadata))
 
@@ -406,15 +411,19 @@ class ResponseSide:
         response = self.scope.exchanged.response
         return IN_THE_CLEAR if response is not None and coding_of(response.headers) else HeaderMutation()
 
-    def _flush(self, *, end: bool) -> None:
-        """Sends what may leave, in chunks; first the headers reply, if it was held for this moment."""
+    def _flush(self, *, end: bool, known: bool) -> None:
+        """Sends what may leave, in chunks; first the headers reply, if it was held for this moment.
+
+        Args:
+            known: whether the outcome goes with it.
+        """
         scope = self.scope
         if self.held_since is not None:
             if not self._finished:
                 return
             self.held_since = None
             scope.send(HeadersReply(Direction.RESPONSE, self._headers))
-        metadata = scope.described(final=True) if end else {}
+        metadata = scope.described(final=True) if known else {}
         for piece in chunks(Direction.RESPONSE, bytes(self._out), end=end, metadata=metadata):
             scope.send(piece)
         self._out.clear()

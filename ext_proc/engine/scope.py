@@ -179,11 +179,11 @@ class Scope:
 
 
 def chunks(direction: Direction, body: bytes, *, end: bool, metadata: Metadata = NO_METADATA) -> Iterator[StreamedBody]:
-    """`body` in pieces that full duplex can carry; the last ends the stream if `end`, and then carries the metadata."""
+    """`body` in pieces that full duplex can carry; the last carries the metadata, and ends the stream if `end`."""
     starts = range(0, len(body), CHUNK) if body or not end else (0,)
     for start in starts:
-        last = end and start + CHUNK >= len(body)
-        yield StreamedBody(direction, body[start : start + CHUNK], last, metadata if last else NO_METADATA)
+        last = start + CHUNK >= len(body)
+        yield StreamedBody(direction, body[start : start + CHUNK], end and last, metadata if last else NO_METADATA)
 
 
 def changed(mutation: Mutation, message: Message) -> Message | None:

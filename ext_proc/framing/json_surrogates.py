@@ -41,12 +41,12 @@ def parse_tolerant(raw: bytes, max_depth: int) -> Any:
         raise JsonError("json-malformed", "this is not JSON") from None
 
 
-def encode_text(text: str) -> bytes:
-    """`text` as a JSON string; a surrogate leaves as its escape."""
+def encode_tolerant(value: Any) -> bytes:
+    """A JSON value in compact UTF-8; a surrogate leaves as its escape (and all else that is not ASCII beside it)."""
     try:
-        return json.dumps(text, ensure_ascii=False).encode()
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
     except UnicodeEncodeError:
-        return json.dumps(text).encode()
+        return json.dumps(value, separators=(",", ":")).encode()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,13 @@
-"""generation-policy: what a caller may ask of a generation: settings set, clamped, defaulted or forbidden.
+"""generation-policy: what a caller may ask of a generation: settings set, given a default, clamped or forbidden.
 
 Rules:
-- Per setting, in this order: `forbid` denies a request that has it; `set` overrides whatever was asked; `default` fills
-  in what was not; `min` and `max` clamp.
-- A value of another type than a number cannot be clamped: it is denied, not guessed at.
+- `forbid` denies a request that has the setting; `set` overrides whatever was asked; `default` fills in what was not;
+  `min` and `max` move what was asked to the nearest value between them.
+- Where nothing was asked and there is no `default`, the provider's own holds. But a request without `max_tokens` asks
+  for as many as there are: it gets `max`.
+- Efforts are ordered: none, minimal, low, medium, high, xhigh, max. One that is not among them cannot be clamped and is
+  denied, and so is a setting that must be written in an API that has none of it.
+- A setting that an API spells in two ways is written in each that the request uses, so that none says otherwise.
 - A request that already keeps the rules leaves as the bytes that came.
 
 Not here: which model answers (model_routing.py), budgets.
@@ -11,86 +15,127 @@ Not here: which model answers (model_routing.py), budgets.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Generic, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, Field, model_validator
 
 from ext_proc.messages import Generation, Setting
 from ext_proc.policy import Context, Deny, Mutation, Policy, Verdict
 
-Value = int | float | str
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+Whole = Annotated[int, Field(strict=True)]
+Count = Annotated[int, Field(strict=True, ge=1)]
+Number = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+V = TypeVar("V")
+
+_EFFORTS: tuple[str, ...] = get_args(Effort)
 
 
-class Limit(BaseModel, extra="forbid"):
-    """What may be asked of one setting."""
+class Rule(BaseModel, Generic[V], extra="forbid"):
+    """What may be asked of the setting: `forbid` or `set` alone, or any of the others."""
 
     forbid: bool = Field(default=False, description="Deny a request that has the setting.")
-    set: Value | None = Field(default=None, description="Always this value, whatever was asked.")
-    default: Value | None = Field(default=None, description="This value where none was asked.")
-    min: float | None = Field(default=None, description="Smaller values are raised to this.")
-    max: float | None = Field(default=None, description="Larger values are lowered to this.")
+    set: V | None = Field(default=None, description="Always this value, whatever was asked.")
+    default: V | None = Field(default=None, description="This value where none was asked.")
+    min: V | None = Field(default=None, description="What is below is raised to this.")
+    max: V | None = Field(default=None, description="What is above is lowered to this.")
 
     @model_validator(mode="after")
-    def _means_something(self) -> Limit:
-        given = {name for name in ("set", "default", "min", "max") if getattr(self, name) is not None}
-        if self.forbid and given:
-            raise ValueError("`forbid` stands alone")
+    def _means_one_thing(self) -> Rule[V]:
+        given = [name for name in ("set", "default", "min", "max") if getattr(self, name) is not None]
         if not self.forbid and not given:
-            raise ValueError("expected `forbid`, `set`, `default`, `min` or `max`")
-        if "set" in given and len(given) > 1:
-            raise ValueError("`set` stands alone")
-        if self.min is not None and self.max is not None and self.min > self.max:
-            raise ValueError("`min` is above `max`")
+            raise ValueError("expected `forbid: true`, `set`, `default`, `min` or `max`")
+        if self.forbid and given:
+            raise ValueError(f"`forbid` stands alone, without `{given[0]}`")
+        if self.set is not None and len(given) > 1:
+            raise ValueError(f"`set` stands alone, without `{given[1]}`")
+        if self.min is not None and self.max is not None and _rank(self.min) > _rank(self.max):
+            raise ValueError("expected `min` to be at most `max`")
+        if self.default is not None and self.clamped(self.default) != self.default:
+            raise ValueError("expected `default` to be between `min` and `max`")
         return self
+
+    def clamped(self, value: Any) -> Any:
+        """The nearest value that may be asked.
+
+        Raises:
+            ValueError: there is no telling what is near it.
+        """
+        if self.min is not None and _rank(value) < _rank(self.min):
+            return self.min
+        if self.max is not None and _rank(value) > _rank(self.max):
+            return self.max
+        return value
 
 
 class Parameters(BaseModel, extra="forbid"):
-    """What callers may ask of a generation."""
+    """What callers may ask of a generation, by setting; at least one."""
 
-    settings: dict[Setting, Limit] = Field(min_length=1, description="Per setting, what may be asked.")
+    max_tokens: Rule[Count] | None = Field(default=None, description="Tokens of the answer, under whatever name.")
+    temperature: Rule[Number] | None = Field(default=None, description="Randomness.")
+    top_p: Rule[Number] | None = Field(default=None, description="The share of likely tokens to choose from.")
+    seed: Rule[Whole] | None = Field(default=None, description="What makes answers repeatable.")
+    n: Rule[Count] | None = Field(default=None, description="Choices per answer; each costs as much as an answer.")
+    reasoning_effort: Rule[Effort] | None = Field(default=None, description="How long a model thinks.")
+
+    @model_validator(mode="after")
+    def _names_a_setting(self) -> Parameters:
+        if all(getattr(self, setting) is None for setting in Setting):
+            raise ValueError("expected at least one setting")
+        return self
 
 
 class GenerationPolicy(Policy[Parameters, None]):
     """Settings of a generation."""
 
+    def __init__(self, name: str, parameters: Parameters) -> None:
+        super().__init__(name, parameters)
+        found: dict[Setting, Rule[Any] | None] = {setting: getattr(parameters, setting) for setting in Setting}
+        self._rules = {setting: rule for setting, rule in found.items() if rule is not None}
+
     def on_request(self, message: Generation, ctx: Context[None]) -> Verdict:
-        changes: dict[Setting, Any] = {}
-        for setting, limit in self.parameters.settings.items():
+        wanted: dict[Setting, Any] = {}
+        changed: list[str] = []
+        for setting, rule in self._rules.items():
             asked = message.setting(setting)
-            if limit.forbid:
+            if rule.forbid:
                 if asked is not None:
                     return Deny("setting-not-allowed", f"{setting} may not be set here", status=400)
                 continue
-            wanted = self._wanted(asked, limit)
-            if wanted is None and asked is not None:
-                return Deny("setting-invalid", f"{setting} must be a number", status=400)
-            if wanted is not None and (wanted != asked or type(wanted) is not type(asked)):
-                changes[setting] = wanted
-        if not changes:
+            try:
+                value = _value(setting, rule, asked)
+            except ValueError:
+                return Deny("setting-invalid", f"this {setting} is not known here", status=400)
+            if value is not None:
+                wanted[setting] = value
+                changed += [setting] if value != asked else []
+        try:
+            kept = message.with_settings(wanted) if wanted else message
+        except ValueError:
+            return Deny("setting-unsupported", "this API lacks a setting that is required here", status=400)
+        if kept.value == message.value:
             return None
-        ctx.because("changed " + ", ".join(sorted(changes)))
-        return Mutation(message=message.with_settings(changes))
-
-    def _wanted(self, asked: Any, limit: Limit) -> Any:
-        """The value that goes on; None where there is none to send, or what was asked cannot be clamped."""
-        if limit.set is not None:
-            return limit.set
-        if asked is None:
-            return limit.default
-        if limit.min is None and limit.max is None:
-            return asked
-        if isinstance(asked, bool) or not isinstance(asked, int | float):
-            return None
-        return _clamped(asked, limit.min, limit.max)
+        ctx.because("changed " + (", ".join(changed) or "a second spelling"))
+        return Mutation(message=kept)
 
 
-def _clamped(asked: int | float, low: float | None, high: float | None) -> int | float:
-    """The nearest allowed value, in the type that was asked for."""
-    bounded: float = asked
-    if low is not None:
-        bounded = max(bounded, low)
-    if high is not None:
-        bounded = min(bounded, high)
-    if bounded == asked:
-        return asked
-    return int(bounded) if float(bounded).is_integer() and isinstance(asked, int) else bounded
+def _value(setting: Setting, rule: Rule[Any], asked: Any) -> Any:
+    """What goes on; None where nothing does.
+
+    Raises:
+        ValueError: what was asked cannot be clamped.
+    """
+    if rule.set is not None:
+        return rule.set
+    if asked is not None:
+        return rule.clamped(asked)
+    return rule.max if rule.default is None and setting is Setting.MAX_TOKENS else rule.default
+
+
+def _rank(value: Any) -> float:
+    """What values are compared by.
+
+    Raises:
+        ValueError: an effort that is none of those known.
+    """
+    return _EFFORTS.index(value) if isinstance(value, str) else value

@@ -2,32 +2,40 @@
 
 Rules:
 - The choice leaves as the fact `upstream` (header `x-gatehouse-upstream`); a client's copy of it was removed before.
-- An alias is rewritten to the upstream's own name, and the client's own word is put back into every answer.
-- Weights decide by a hash: of the sticky key, so that the same caller stays with the same upstream; of the exchange's
-  id otherwise. Rendezvous hashing: taking one upstream out moves only its own callers.
-- A name that is not listed is denied, or passed on as it is, as `unlisted` says.
+- An alias becomes the upstream's own name for the model, in the body and in the fact `model`; the client's own word is
+  put back into the answer and every event of it. What an upstream makes of a name that was not changed (a dated one,
+  for example) stays.
+- Weights decide by a hash: of the sticky key, so that a caller stays where it is; where there is none, of the exchange's
+  id. Rendezvous hashing: taking one upstream out moves only its own callers.
+- A name that is not listed is denied, or passed on without a choice, as `unlisted` says.
 
-Not here: whether the upstream is well, what it costs, retries.
+Not here: who may use a model (`when`), the list of models (whichever upstream Envoy asks answers it), whether an
+upstream is well, what it costs, retries.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
 from ext_proc.messages import Completion, Generation
 from ext_proc.policy import Context, Deny, Mutation, Policy, Verdict
 
+# As long as a fact may be: a longer name would be cut where Envoy reads it.
+ModelName = Annotated[str, Field(min_length=1, max_length=256)]
+
 
 class Upstream(BaseModel, extra="forbid"):
     """One upstream for a model."""
 
-    name: str = Field(min_length=1, max_length=128, pattern=r"^[\w.-]+$", description="As Envoy's route matches it.")
+    name: str = Field(
+        min_length=1, max_length=128, pattern=r"^[A-Za-z0-9_.-]+$", description="As Envoy's routes match it."
+    )
     weight: float = Field(default=1.0, ge=0, le=1_000_000, description="Its share; 0 takes it out.")
-    model: str = Field(default="", max_length=256, description="The model's name there; the client's own if empty.")
+    model: ModelName | None = Field(default=None, description="The model's name there; the client's own if not given.")
 
 
 class Target(BaseModel, extra="forbid"):
@@ -36,40 +44,44 @@ class Target(BaseModel, extra="forbid"):
     upstreams: list[Upstream] = Field(min_length=1, description="One, or several with weights.")
 
     @model_validator(mode="after")
-    def _has_one(self) -> Target:
+    def _can_be_chosen_from(self) -> Target:
         if not any(upstream.weight for upstream in self.upstreams):
-            raise ValueError("every upstream has weight 0")
+            raise ValueError("expected an upstream with a weight above 0")
+        if len({(upstream.name, upstream.model) for upstream in self.upstreams}) < len(self.upstreams):
+            raise ValueError("expected every upstream once; give it a larger weight instead")
         return self
 
 
 class Sticky(BaseModel, extra="forbid"):
-    """What keeps a caller with one upstream."""
+    """What keeps a caller with one upstream. Where it is missing, the exchange is weighed by itself."""
 
-    by: Literal["subject", "tenant", "header"] = Field(description="The identity's subject or tenant, or a header.")
-    header: str = Field(default="", pattern=r"^[a-z0-9-]*$", description="With `by: header`, its lower-case name.")
+    by: Literal["subject", "tenant", "header"] = Field(
+        description="The verified caller's subject or tenant, or a header, which any client can choose."
+    )
+    header: str = Field(default="", pattern=r"^[a-z0-9-]*$", description="With `by: header`, its name in lower case.")
 
     @model_validator(mode="after")
     def _names_the_header(self) -> Sticky:
         if (self.by == "header") != bool(self.header):
-            raise ValueError("`header` goes with `by: header`")
+            raise ValueError("expected `header` with `by: header`, and only there")
         return self
 
 
 class Parameters(BaseModel, extra="forbid"):
     """Models and where they are."""
 
-    models: dict[str, Target] = Field(min_length=1, description="By the name that clients ask for.")
+    models: dict[ModelName, Target] = Field(min_length=1, description="By the name that clients ask for.")
     unlisted: Literal["deny", "pass"] = Field(default="deny", description="What happens to any other name.")
-    sticky: Sticky | None = Field(default=None, description="Without it, every exchange is weighed anew.")
+    sticky: Sticky | None = Field(default=None, description="Without it, every exchange is weighed by itself.")
 
 
 class State:
-    """The name that the client asked for, where another was sent."""
+    """The name that the client asked for, where another went on."""
 
     __slots__ = ("asked",)
 
     def __init__(self) -> None:
-        self.asked = ""
+        self.asked: str | None = None
 
 
 class ModelRouting(Policy[Parameters, State]):
@@ -87,16 +99,15 @@ class ModelRouting(Policy[Parameters, State]):
             return Deny("model-unknown", "there is no such model here", status=404)
         chosen = self._choose(target, ctx)
         ctx.because(f"upstream {chosen.name}")
-        facts = {"upstream": chosen.name}
-        if not chosen.model or chosen.model == message.model:
-            return Mutation(facts=facts)
+        if chosen.model is None or chosen.model == message.model:
+            return Mutation(facts={"upstream": chosen.name})
         ctx.state.asked = message.model
-        renamed = message.with_model(chosen.model)
-        return Mutation(message=renamed, facts={**facts, "model": chosen.model})
+        facts = {"upstream": chosen.name, "model": chosen.model}
+        return Mutation(message=message.with_model(chosen.model), facts=facts)
 
     def on_response(self, message: Completion, ctx: Context[State]) -> Verdict:
         asked = ctx.state.asked
-        if not asked or not message.model or message.model == asked:
+        if asked is None or message.model in ("", asked):
             return None
         return Mutation(message=message.with_model(asked))
 
@@ -119,6 +130,9 @@ def _score(key: str, upstream: Upstream) -> float:
     """A weighted rendezvous score: the highest wins with a probability in proportion to its weight."""
     if not upstream.weight:
         return -math.inf
-    digest = hashlib.blake2b(f"{upstream.name}\0{key}".encode("utf-8", "surrogateescape"), digest_size=8).digest()
-    uniform = (int.from_bytes(digest, "big") + 1) / (2**64 + 1)
+    # Its model belongs to it: two models of one upstream are two to choose from.
+    text = "\0".join((upstream.name, upstream.model or "", key))
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    # 52 bits and a half: neither 0 nor 1, whose logarithms would be of no use.
+    uniform = ((int.from_bytes(digest, "big") >> 12) + 0.5) / 2**52
     return -upstream.weight / math.log(uniform)

@@ -95,7 +95,9 @@ def _measure(pace: Pace) -> Run:
     messages: Mapping[str, tuple[float, float]] = next(
         (found.messages for found in checked.values() if found.messages), {}
     )
-    return Run(_facts(), left_out, pace, cases(), variants, Figures(samples), timed.again, memory, messages)
+    return Run(
+        _facts(), left_out, pace, cases(), variants, Figures(samples), timed.again, timed.failures, memory, messages
+    )
 
 
 async def _run(stacks: list[Running], timed: Rounds) -> tuple[list[Sample], dict[str, Memory]]:

@@ -2,7 +2,7 @@
 
 Rules:
 - It costs little beside an Envoy: bytes made beforehand, one search per answer, no HTTP library.
-- An answer other than the one that was checked beforehand ends the run: a fast refusal is not a fast answer.
+- An answer other than the one that was checked beforehand fails the sample: a fast refusal is not a fast answer.
 - Opened first, warmed up, then counted: `counted` is what came since `begin`.
 
 Not here: whose CPU it costs (meter.py).

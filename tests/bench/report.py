@@ -28,6 +28,7 @@ class Run:
         left_out: sentences about what could not be measured here.
         memory: by variant.
         again: how many samples were taken again, because something else kept the machine busy.
+        failures: of samples that were taken again for them, in words.
         messages: ext_proc messages per exchange, by JSON case; {} where no processor ran.
     """
 
@@ -38,6 +39,7 @@ class Run:
     variants: Sequence[Variant]
     figures: Figures
     again: int
+    failures: Sequence[str]
     memory: Mapping[str, Memory]
     messages: Mapping[str, tuple[float, float]]
 
@@ -46,6 +48,7 @@ def markdown(run: Run) -> str:
     """The tables; headings from the second level on."""
     parts = [_facts(run)]
     parts += [f"**Left out:** {sentence}" for sentence in run.left_out]
+    parts += [f"**Failed, and taken again:** {failure}" for failure in run.failures]
     parts.append("## Requests")
     parts += [_requests(run, case) for case in run.cases if not case.streams]
     parts.append("## Streams")
@@ -61,6 +64,7 @@ def as_json(run: Run) -> str:
             "facts": dict(run.facts),
             "left_out": list(run.left_out),
             "samples_taken_again": run.again,
+            "failures": list(run.failures),
             "samples": [_sample(sample) for sample in run.figures.samples],
             "memory": {name: _as_dict(memory) for name, memory in run.memory.items()},
             "messages_per_exchange": dict(run.messages),

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from tests.bench.cases import Case, idle_stream
 from tests.bench.figures import Sample
-from tests.bench.load import Load
+from tests.bench.load import Load, LoadError
 from tests.bench.meter import Meter, cpu_seconds, resident_bytes
 from tests.bench.variants import Running
 
@@ -80,7 +80,8 @@ class Rounds:
         say: is told where the run stands.
 
     Attributes:
-        again: how many samples were taken again so far.
+        again: how many samples were taken again so far, because something else kept the machine busy.
+        failures: of samples that were taken again for them, in words.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class Rounds:
         say: Callable[[str], None],
     ) -> None:
         self.again = 0
+        self.failures: list[str] = []
         self._may_repeat = 0
         self._stacks = stacks
         self._cases = cases
@@ -105,7 +107,7 @@ class Rounds:
         """All samples, in the order they were taken.
 
         Raises:
-            LoadError: an answer was not the expected one.
+            LoadError: an answer was not the expected one, three times over.
         """
         samples: list[Sample] = []
         for number in range(self._pace.rounds):
@@ -127,12 +129,25 @@ class Rounds:
         ]
 
     async def _sample(self, running: Running, case: Case, number: int, connections: int, seconds: float) -> Sample:
-        """The least disturbed of up to three."""
-        taken = [await self._measure(running, case, number, connections, seconds)]
-        while taken[-1].busy_elsewhere > _DISTURBED and len(taken) < _TRIES and self._may_repeat > 0:
+        """The least disturbed of up to three; what failed is taken again too, and named in the report.
+
+        Raises:
+            LoadError: all three failed.
+        """
+        taken: list[Sample] = []
+        for attempt in range(1, _TRIES + 1):
+            try:
+                taken.append(await self._measure(running, case, number, connections, seconds))
+            except LoadError as error:
+                self.failures.append(f"{running.variant.name}: {error}")
+                self._say(f"FAILED: {self.failures[-1]}")
+                if attempt == _TRIES and not taken:
+                    raise LoadError(self.failures[-1]) from error
+                continue
+            if taken[-1].busy_elsewhere <= _DISTURBED or self._may_repeat <= 0 or attempt == _TRIES:
+                break
             self.again += 1
             self._may_repeat -= 1
-            taken.append(await self._measure(running, case, number, connections, seconds))
         return min(taken, key=lambda sample: sample.busy_elsewhere)
 
     async def _measure(self, running: Running, case: Case, number: int, connections: int, seconds: float) -> Sample:

@@ -24,11 +24,23 @@ def _run() -> Run:
     memory = {DIRECT: Memory(None, None, None, 2048.0), GATEHOUSE: Memory(3 << 20, 4 << 20, 1024.0, 2048.0)}
     left_out = ["the Go no-op: there is no `go` here."]
     messages = {call.name: (4.0, 4.0)}
-    return Run({"commit": "abc"}, left_out, QUICK, [call, stream], variants, Figures(samples), 0, memory, messages)
+    return Run(
+        {"commit": "abc"},
+        left_out,
+        QUICK,
+        [call, stream],
+        variants,
+        Figures(samples),
+        0,
+        ["Gatehouse: it broke"],
+        memory,
+        messages,
+    )
 
 
 def test_the_tables_have_ratios_first_and_say_what_was_left_out() -> None:
     text = markdown(_run())
+    assert "**Failed, and taken again:** Gatehouse: it broke" in text
     assert "**Left out:** the Go no-op: there is no `go` here." in text
     assert "| Gatehouse | 1.00 (1.00 to 1.00) | 0.50 (0.50 to 0.50) | - | - | 4000 " in text
     assert "; ext_proc messages each way: 4." in text

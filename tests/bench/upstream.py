@@ -30,21 +30,26 @@ class Streams:
 
     def __init__(self) -> None:
         self._groups: tuple[set[Connection], ...] = tuple(set() for _ in range(_PHASES))
+        self._some = asyncio.Event()
 
     def add(self, connection: Connection) -> None:
         """Events go to it from now on."""
         min(self._groups, key=len).add(connection)
+        self._some.set()
 
     def remove(self, connection: Connection) -> None:
         """None any more; nothing happens if it was no stream."""
         for group in self._groups:
             group.discard(connection)
+        if not any(self._groups):
+            self._some.clear()
 
     async def run(self) -> None:
         """Writes events until it is cancelled. Late phases are left out, not caught up in a burst."""
         interval = EVENT_EVERY / _PHASES
         due, phase = time.monotonic(), 0
         while True:
+            await self._some.wait()  # without streams the clock stands still
             for connection in self._groups[phase]:
                 connection.write_event()
             phase = (phase + 1) % _PHASES

@@ -310,6 +310,15 @@ def test_an_answer_cut_off_by_the_upstream_is_truncated() -> None:
         assert played.trail.cause == "cancelled"
 
 
+def test_the_outcome_is_told_with_the_last_answer_for_many_clients_leave_then() -> None:
+    for policy in (Watcher(), DenyResult(b"secret word")):
+        left = stream(PROGRESS, ok(content=TEXT, isError=True), complete=False)
+        played = pass_through(rulebook_of(policy), request(call("a")), left)
+        assert played.metadata["outcome"] == played.trail.outcome == "tool_error"
+        waiting = pass_through(rulebook_of(policy), request(call("a")), stream(PROGRESS, complete=False))
+        assert "outcome" not in waiting.metadata
+
+
 def test_what_a_held_stream_left_unfinished_never_leaves() -> None:
     cut_off = HttpResponse(sse(PROGRESS) + b'data: {"jso', headers=dict(SSE), sized=False, complete=False)
     played = pass_through(rulebook_of(DenyResult(b"x")), request(call("a")), cut_off)

@@ -167,7 +167,12 @@ TURNS = st.fixed_dictionaries(
 )
 
 
-@given(ANY | st.fixed_dictionaries({"choices": st.lists(TURNS, max_size=3)}, optional={"usage": ANY, "error": ANY}))
+@given(
+    ANY
+    | st.fixed_dictionaries(
+        {"choices": st.lists(TURNS, max_size=3)}, optional={"usage": ANY, "error": ANY, "id": ANY, "model": ANY}
+    )
+)
 def test_no_value_raises_and_every_message_keeps_what_its_class_promises(value: Any) -> None:
     raw = encoded(value)
     frames = [

@@ -240,6 +240,15 @@ def test_a_new_event_carries_text_on_its_channel_in_the_streams_own_shape(channe
     }
 
 
+def test_a_new_event_repeats_nothing_long_or_odd_of_the_stream() -> None:
+    envelope = {"id": "x" * 1000, "created": {"a": [1]}, "model": "\ud83d", "system_fingerprint": 2**70}
+    _, decoder = decoded(event({**says("a"), **envelope}))
+    (frame,), _ = decoded(decoder.text_event(CONTENT, "b"))
+    (message,) = frame.messages
+    assert isinstance(message, CompletionChunk)
+    assert [message.value[name] for name in envelope] == ["", 0, "\ud83d", 2**70]
+
+
 def ends(raw: bytes) -> dict[int, str]:
     """The choices that an ending ends, and how; it must be done with it."""
     frames, _ = decoded(raw)
