@@ -3,6 +3,8 @@
 Rules:
 - A limit acts before memory is taken, never after.
 - Sizes are bytes, times are seconds.
+
+Not here: how a bundle writes them (bundle/models.py), who keeps them.
 """
 
 from __future__ import annotations

@@ -25,6 +25,9 @@ NAMES = 256  # distinct routes, and policies
 REASONS = 32  # distinct reasons of one policy
 LONGEST = 64  # characters of a label's value
 OTHER = "other"
+# The kinds of tokens that a policy may have measured; cached ones are input, too, and reasoning is output.
+TOKENS = ("input", "output", "cached", "cache_write", "reasoning")
+MOST_TOKENS = 10**12  # of one exchange; a larger figure is no count
 
 _EXCHANGE_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 _POLICY_SECONDS = (1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25)
@@ -92,6 +95,12 @@ class Metrics:
             buckets=_POLICY_SECONDS,
             registry=self.registry,
         )
+        self._tokens = Counter(
+            "gatehouse_tokens",
+            "Tokens, as providers counted them; cached and cache_write are part of input, reasoning of output.",
+            (*place, "route", "protocol", "kind"),
+            registry=self.registry,
+        )
         self._active = Gauge(
             "gatehouse_exchanges_active", "Exchanges that are under way.", ("region",), registry=self.registry
         )
@@ -117,6 +126,10 @@ class Metrics:
         what = (*place, route, trail.protocol)
         self._child(self._exchanges, (*what, str(trail.outcome), trail.cause)).inc()
         self._child(self._duration, what).observe(trail.duration)
+        for kind in TOKENS:
+            tokens = trail.facts.get(f"{kind}_tokens")
+            if isinstance(tokens, int) and 0 < tokens <= MOST_TOKENS:
+                self._child(self._tokens, (*what, kind)).inc(tokens)
         spent: dict[tuple[str, str], float] = {}
         for entry in trail.entries:
             policy = self._policies.fold(entry.policy)
@@ -172,6 +185,6 @@ class Metrics:
         return revision
 
     def _retire(self, revision: str) -> None:
-        for metric in (self._exchanges, self._duration, self._verdicts, self._policy_duration):
+        for metric in (self._exchanges, self._duration, self._verdicts, self._policy_duration, self._tokens):
             metric.remove_by_labels({"revision": revision})
         self._children = {key: child for key, child in self._children.items() if key[2] != revision}

@@ -94,8 +94,8 @@ class GenerationPolicy(Policy[Parameters, None]):
         self._rules = {setting: rule for setting, rule in found.items() if rule is not None}
 
     def on_request(self, message: Generation, ctx: Context[None]) -> Verdict:
-        wanted: dict[Setting, Any] = {}
-        changed: list[str] = []
+        moved: dict[Setting, Any] = {}
+        stayed: dict[Setting, Any] = {}
         for setting, rule in self._rules.items():
             asked = message.setting(setting)
             if rule.forbid:
@@ -107,15 +107,17 @@ class GenerationPolicy(Policy[Parameters, None]):
             except ValueError:
                 return Deny("setting-invalid", f"this {setting} is not known here", status=400)
             if value is not None:
-                wanted[setting] = value
-                changed += [setting] if value != asked else []
+                (stayed if value == asked else moved)[setting] = value
         try:
-            kept = message.with_settings(wanted) if wanted else message
+            kept = message.with_settings(moved) if moved else message
         except ValueError:
             return Deny("setting-unsupported", "this API lacks a setting that is required here", status=400)
-        if kept.value == message.value:
+        alike = kept.with_settings(stayed) if stayed else kept
+        if alike.value != kept.value:
+            kept = alike
+        if kept is message:
             return None
-        ctx.because("changed " + (", ".join(changed) or "a second spelling"))
+        ctx.because("changed " + (", ".join(moved) or "a second spelling"))
         return Mutation(message=kept)
 
 

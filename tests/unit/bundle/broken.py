@@ -120,7 +120,7 @@ BROKEN: list[tuple[str, Any, str, str, str]] = [
         "routes.0.protocol",
         "mpc",
         "routes[0].protocol",
-        "unknown protocol; known are mcp; did you mean 'mcp'?",
+        "unknown protocol; known are auto, mcp, openai; did you mean 'mcp'?",
         "'mpc'",
     ),
     (

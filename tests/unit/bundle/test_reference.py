@@ -44,7 +44,7 @@ def test_sizes_durations_and_choices_are_written_as_an_operator_writes_them() ->
     assert "| `event` | size | `4MiB` |" in text
     assert "| `decision` | duration | `150ms` |" in text
     assert "| `mode` | `enforce` or `shadow` or `off` | `enforce` |" in text
-    assert "| `protocol` | `mcp` | required |" in text
+    assert "| `protocol` | `auto` or `mcp` or `openai` | required |" in text
     assert "### `routes[].allow_opaque[]`" in text
     assert "### `secrets.<name>`" in text
 

@@ -192,6 +192,9 @@ def test_a_changed_event_keeps_its_other_lines_and_bytes() -> None:
     assert frame.encode({0: None}) == b": note\r\nid: 7\r\n\r\n"
     (message,) = frame.messages
     assert frame.encode({0: message}, [ASKED]) == raw + event(ASKED.raw)
+    (cut,), _ = decoded(raw[:-2])
+    # Behind what is no whole event, another would become part of it.
+    assert cut.encode({}, [ASKED]) == event(ASKED.raw) + raw[:-2]
 
 
 def test_half_a_character_is_whole_where_policies_read_it() -> None:
@@ -259,17 +262,19 @@ def ends(raw: bytes) -> dict[int, str]:
 
 
 def test_the_end_of_a_stream_ends_every_open_choice() -> None:
-    decoder: Any = CODEC.response_decoder((ASKED,), head(), STREAM, Limits())
+    decoder = CODEC.response_decoder((ASKED,), head(), STREAM, Limits())
     assert ends(decoder.stream_end(DENY, "t1")) == {0: "content_filter"}
     body = [event(says("a")), event(says("b", index=1)), event(chunk(finish="stop"))]
     frames = [frame for raw in body for frame in decoder.feed(raw)]
     assert ends(decoder.stream_end(DENY, "t1", dropped=[])) == {1: "content_filter"}
     assert ends(decoder.stream_end(DENY, "t1", dropped=frames[2:])) == {0: "content_filter", 1: "content_filter"}
+    # An event after its end, as usage comes in, opens no choice again.
+    list(decoder.feed(event(chunk({"content": ""}))))
+    assert ends(decoder.stream_end(DENY, "t1")) == {1: "content_filter"}
 
 
 def test_after_a_done_that_has_left_there_is_nothing_to_end() -> None:
-    frames, unknown = decoded(stream(says("a"), END))
-    decoder: Any = unknown
+    frames, decoder = decoded(stream(says("a"), END))
     assert decoder.stream_end(DENY, "t1", dropped=frames[:1]) == b""
     assert ends(decoder.stream_end(DENY, "t1", dropped=frames[-1:])) == {}
     assert ends(decoder.stream_end(DENY, "t1", dropped=frames[-2:])) == {0: "content_filter"}

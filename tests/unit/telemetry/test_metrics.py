@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ext_proc.telemetry.metrics import LONGEST, NAMES, OTHER, REASONS, REVISIONS, Metrics, Vocabulary
+from ext_proc.telemetry.metrics import LONGEST, MOST_TOKENS, NAMES, OTHER, REASONS, REVISIONS, Metrics, Vocabulary
 from ext_proc.trail import Entry, Stage, Trail, Word
 
 
@@ -50,6 +50,27 @@ def test_a_verdict_is_counted_by_policy_stage_word_and_reason() -> None:
     assert value(metrics, "gatehouse_policy_duration_seconds_sum", **at) == pytest.approx(2.0)
 
 
+def test_tokens_that_a_policy_measured_are_added_up_by_kind() -> None:
+    metrics = Metrics("eu")
+    for output in (30, 12):
+        made = trail()
+        made.facts = {"input_tokens": 5, "output_tokens": output, "reasoning_tokens": 0, "total_tokens": 99}
+        metrics.record(made)
+    what = {"region": "eu", "revision": "7", "route": "tools", "protocol": "mcp"}
+    assert value(metrics, "gatehouse_tokens_total", **what, kind="input") == 10
+    assert value(metrics, "gatehouse_tokens_total", **what, kind="output") == 42
+    assert {labels["kind"] for labels in series(metrics, "gatehouse_tokens_total")} == {"input", "output"}
+
+
+@pytest.mark.parametrize("figure", ["12", -1, MOST_TOKENS + 1, 10**400, 1.5, None])
+def test_a_figure_that_is_no_count_of_tokens_is_not_added(figure: object) -> None:
+    metrics = Metrics()
+    made = trail()
+    made.facts = {"input_tokens": figure}
+    metrics.record(made)
+    assert series(metrics, "gatehouse_tokens_total") == []
+
+
 def test_an_exchange_counts_to_the_revision_it_ran_under() -> None:
     metrics = Metrics()
     metrics.in_force("b", "2")
@@ -61,9 +82,11 @@ def test_an_exchange_counts_to_the_revision_it_ran_under() -> None:
 def test_only_the_last_revisions_are_kept() -> None:
     metrics = Metrics()
     for number in range(REVISIONS + 3):
-        metrics.record(trail(str(number), p=""))
+        made = trail(str(number), p="")
+        made.facts = {"input_tokens": 1}
+        metrics.record(made)
     kept = {str(number) for number in range(3, REVISIONS + 3)}
-    for name in ("exchanges_total", "verdicts_total", "exchange_duration_seconds_count"):
+    for name in ("exchanges_total", "verdicts_total", "exchange_duration_seconds_count", "tokens_total"):
         assert {labels["revision"] for labels in series(metrics, f"gatehouse_{name}")} == kept
     assert {labels["revision"] for labels in series(metrics, "gatehouse_policy_duration_seconds_sum")} == kept
     metrics.record(trail("0", p=""))
