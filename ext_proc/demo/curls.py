@@ -63,10 +63,10 @@ def curls(stack: Stack) -> list[Line]:
             "-32700",
         ),
         Line(
-            "a model, on a route that no policy governs",
+            "a model by its alias",
             f"{_curl()} {stack.models_url}/chat/completions -H 'content-type: application/json'"
-            ' -d \'{"model":"any","messages":[{"role":"user","content":"hello"}]}\'',
-            "This is model-a",
+            ' -d \'{"model":"small","messages":[{"role":"user","content":"hello"}]}\'',
+            "This is model-b",
         ),
         Line("the latest decisions", f"{_curl()} '{stack.admin_url}/decisions?limit=2'", '"decisions"'),
         Line("the metrics", f"{_curl()} {stack.admin_url}/metrics", "gatehouse_exchanges_total"),

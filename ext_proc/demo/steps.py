@@ -12,13 +12,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import httpx2
 from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
-from openai import AsyncOpenAI
+from openai import APIStatusError, AsyncOpenAI
 
 from ext_proc.demo.stack import Stack
 
@@ -55,6 +55,7 @@ class Step:
         sees: text that must be in it.
         exchange: method and target of the exchange on record; None where no route may govern it.
         outcome, reason: what must be on record; a reason of "" is not looked at.
+        facts: those that must be on record, perhaps among others.
     """
 
     asked: str
@@ -64,6 +65,7 @@ class Step:
     exchange: tuple[str, str] | None
     outcome: str = "ok"
     reason: str = ""
+    facts: Mapping[str, object] = field(default_factory=dict)
 
     def is_fulfilled(self, seen: Seen, decision: Mapping[str, Any] | None) -> bool:
         """Whether the client saw what it must see, and the decision on record is the one that it must be.
@@ -80,6 +82,7 @@ class Step:
             (decision["method"], decision["target"]) == self.exchange
             and decision["outcome"] == self.outcome
             and (not self.reason or self.reason in reasons)
+            and self.facts.items() <= decision["facts"].items()
             # A refused client is told where to look; nobody else is.
             and seen.trail == (decision["id"] if self.outcome == "refused" else "")
         )
@@ -148,12 +151,17 @@ def posts(body: bytes, content_type: str = "application/json") -> Ask:
     return ask
 
 
-def chats(*, stream: bool) -> Ask:
-    """Asks the default model, with a forged copy of the header that Envoy routes models by."""
+def chats(model: str, *, forged: str, stream: bool = False, max_tokens: int | None = None) -> Ask:
+    """Asks a model, with a forged copy of the header that Envoy routes models by."""
 
     async def ask(stack: Stack) -> Seen:
-        forged = {"x-gatehouse-upstream": "model-b"}
-        question: Any = [{"role": "user", "content": "who are you?"}]
+        asked: Any = {
+            "model": model,
+            "messages": [{"role": "user", "content": "who are you?"}],
+            "extra_headers": {"x-gatehouse-upstream": forged},
+        }
+        if max_tokens is not None:
+            asked["max_tokens"] = max_tokens
         async with (
             httpx2.AsyncClient(timeout=_SECONDS, trust_env=False) as http,
             # The stubs look at no key, and Envoy refuses a token that is not the demo's.
@@ -161,15 +169,28 @@ def chats(*, stream: bool) -> Ask:
                 api_key=stack.token("bob"), base_url=stack.models_url, max_retries=0, http_client=http
             ) as models,
         ):
-            if not stream:
-                answer = await models.chat.completions.create(model="any", messages=question, extra_headers=forged)
-                return Seen(answer.choices[0].message.content or "")
-            pieces = await models.chat.completions.create(
-                model="any", messages=question, extra_headers=forged, stream=True
-            )
-            text = [piece.choices[0].delta.content or "" async for piece in pieces if piece.choices]
-        words = [piece for piece in text if piece]
-        return Seen(f"{''.join(words)} (in {len(words)} pieces)")
+            try:
+                if not stream:
+                    answer = await models.chat.completions.create(**asked)
+                    return Seen(f"{answer.model}: {answer.choices[0].message.content}")
+                asked["stream_options"] = {"include_usage": True}
+                pieces = [piece async for piece in await models.chat.completions.create(**asked, stream=True)]
+            except APIStatusError as error:
+                # The client keeps what stands in "error", and nothing beside it.
+                return Seen(f"{type(error).__name__}: {error.message}", _trail(error.body))
+        words = [word for piece in pieces for choice in piece.choices if (word := choice.delta.content)]
+        names = ", ".join(dict.fromkeys(piece.model for piece in pieces))
+        return Seen(f"{names}: {''.join(words)} (in {len(words)} pieces)")
+
+    return ask
+
+
+def gets(path: str) -> Ask:
+    """Asks for a path, as a browser would."""
+
+    async def ask(stack: Stack) -> Seen:
+        async with httpx2.AsyncClient(timeout=_SECONDS, trust_env=False) as http:
+            return Seen(f"HTTP {(await http.get(stack.url + path)).status_code}")
 
     return ask
 
@@ -183,7 +204,7 @@ _SMUGGLED = (
     b'{"jsonrpc":"2.0","id":1,"method":"tools/call",'
     b'"params":{"name":"search","name":"delete_file","arguments":{"path":"/"}}}'
 )
-LIST, CALL = "tools/list", "tools/call"
+LIST, CALL, CHAT = "tools/list", "tools/call", "chat"
 STEPS: tuple[Step, ...] = (
     Step("list the tools", NOBODY, lists(NOBODY, "legacy"),
          "search, docs.read, docs.report, docs.statistics, docs.echo", (LIST, ""), reason="hid 2 of 7 tools"),
@@ -212,8 +233,14 @@ STEPS: tuple[Step, ...] = (
          "HTTP 400, error -32700", ("", ""), "refused", "json-duplicate-key"),
     Step("something that is not MCP", NOBODY, posts(b"DROP TABLE users", "text/plain"),
          "HTTP 403, error -31403", ("", ""), "refused", "not-this-protocol"),
-    Step("chat with a model, the routing header forged", ANALYST, chats(stream=False),
-         "This is model-a. You said: who are you?", None),
-    Step("the same as a stream", ANALYST, chats(stream=True),
-         "This is model-a. You said: who are you? (in ", None),
+    Step("chat with a model by its alias", ANALYST, chats("small", forged="model-a"),
+         "small: This is model-b. You said: who are you?", (CHAT, "small"), reason="upstream model-b",
+         facts={"upstream": "model-b", "model": "model-b", "input_tokens": 3, "output_tokens": 8}),
+    Step("as a stream, with the routing header forged, and more tokens than there are", ANALYST,
+         chats("model-a", forged="model-b", stream=True, max_tokens=1_000_000),
+         "model-a: This is model-a. You said: who are you? (in 8", (CHAT, "model-a"), reason="changed max_tokens",
+         facts={"upstream": "model-a", "usage_reported": True, "output_tokens": 8}),
+    Step("a model that nobody listed", ANALYST, chats("model-x", forged="model-a"),
+         "NotFoundError: ", (CHAT, "model-x"), "refused", "model-unknown"),
+    Step("a page that no route is for", NOBODY, gets("/"), "HTTP 404", None),
 )  # fmt: skip

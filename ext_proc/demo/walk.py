@@ -88,4 +88,6 @@ def _decided(decision: Mapping[str, Any] | None, passed: bool) -> Text:
         text.append(f": {entry['reason']}\n" if entry["reason"] else "\n")
     if decision["outcome"] not in ("ok", "refused"):
         text.append(f"outcome {decision['outcome']}\n")
+    if decision["facts"].get("usage_reported"):
+        text.append("{input_tokens} tokens in, {output_tokens} out\n".format_map(decision["facts"]))
     return text.append(f"trail {decision['id']}", "dim")

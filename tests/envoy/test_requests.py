@@ -1,7 +1,7 @@
-"""Bad requests through a real Envoy: each is denied or refused, nothing of it reaches the upstream, and no one else notices.
+"""Bad requests through a real Envoy: each is denied or refused, and nothing of it reaches the upstream.
 
 Rules:
-- Every request here would call a tool that is denied, or could be read as if it did: what reaches the upstream is a hole.
+- Such a request calls a tool that is denied, or could be read as if it did: what reaches the upstream is a hole.
 - A path that Envoy routes to the upstream is governed, however it is spelled.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.envoy.exchanges import CHUNKED, EVENT_STREAM, answer_to, call, event
+from tests.envoy.exchanges import CHUNKED, EVENT_STREAM, answer_to, call, event, in_event
 from tests.envoy.harness import Running, Stacks, wait_for
 from tests.envoy.keepalive import Exchanges, bare, written
 from tests.envoy.observed import decisions, mark, metric
@@ -34,7 +34,7 @@ routes:
     match: {path: /mcp/open}
     protocol: mcp
     policies: [access]
-    allow_opaque: [{method: GET, path: "*/healthz"}, {content_type: "text/*"}]
+    allow_opaque: [{method: GET, path: /mcp/*/healthz}, {content_type: "text/*"}]
   - {name: tools, match: {path: /mcp}, protocol: mcp, policies: [access]}
 policies:
   - name: access
@@ -148,7 +148,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("request_", BROKEN.values(), ids=BROKEN.keys())
-def test_a_request_whose_end_is_in_doubt_is_refused_and_the_connection_closed(
+def test_a_request_whose_end_is_in_doubt_is_refused_and_its_connection_closed(
     running: Running, request_: bytes
 ) -> None:
     running.upstream.answer_with(json_body({}))
@@ -298,11 +298,7 @@ def test_of_a_batch_each_element_has_its_own_verdict(exchanges: Exchanges, form:
     (got, _) = exchanges.running.upstream.requests
     assert json.loads(got.body) == [BATCH[0], BATCH[2], BATCH[3]]
     assert got.header("content-length") == str(len(got.body))
-    told = (
-        answer.json
-        if form != "stream"
-        else [json.loads(e.partition(b"data: ")[2]) for e in answer.body.split(b"\n\n") if e]
-    )
+    told = [in_event(part + b"\n\n") for part in answer.body.split(b"\n\n")[:-1]] if form == "stream" else answer.json
     found = {value["id"]: value for value in told}
     assert len(told) == len(found) == 3
     assert (found[1], found[3]) == (result(1), result(3))

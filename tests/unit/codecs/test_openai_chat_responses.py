@@ -109,12 +109,15 @@ def test_what_repeats_a_changed_text_goes_with_it() -> None:
     said = {
         "content": "c",
         "annotations": [{"type": "url_citation"}],
+        "token_id": 0,
+        "thinking_blocks": [{"thinking": "h", "signature": "s"}],
         "reasoning_details": [{"text": "d", "signature": "s"}, {"text": "e", "signature": "s"}],
         "audio": {"transcript": "t", "data": "AAAA"},
     }
-    answer = whole(said, {"content": "z"})
+    answer = whole(said, {"content": "z", "annotations": []})
     for choice in answer["choices"]:
         choice["logprobs"] = {"content": []}
+        choice["token_ids"] = [1]
     (frame,), _ = decoded(answer, JSON)
     where = {piece.text: index for index, piece in enumerate(frame.pieces)}
 
@@ -122,15 +125,15 @@ def test_what_repeats_a_changed_text_goes_with_it() -> None:
         return json.loads(frame.encode({}, texts={where[text]: "new"}))["choices"]
 
     first, second = changed("c")
-    assert (first["message"]["content"], "logprobs" in first, "annotations" in first["message"]) == (
-        "new",
-        False,
-        False,
-    )
+    assert (first["message"]["content"], first.keys()) == ("new", {"index", "message", "finish_reason"})
+    assert first["message"].keys() == {"content", "thinking_blocks", "reasoning_details", "audio"}
     assert second == answer["choices"][1]
     assert changed("d")[0]["message"]["reasoning_details"] == [{"text": "new"}, {"text": "e", "signature": "s"}]
     assert changed("t")[0]["message"]["audio"] == {"transcript": "new"}
-    assert "logprobs" in changed("z")[0]
+    assert changed("h")[0]["message"]["thinking_blocks"] == [{"thinking": "new"}]
+    first, second = changed("z")
+    assert first == answer["choices"][0]
+    assert second["message"] == {"content": "new", "annotations": []}
 
 
 def test_new_texts_go_into_a_message_that_a_policy_changed_too() -> None:
@@ -228,6 +231,13 @@ def test_an_answer_of_another_shape_is_malformed(answer: Any) -> None:
     assert opaque(messages_of(frames)).malformed
     assert texts_of(frames) == {}
     assert decoder.outcome is Outcome.INVALID
+
+
+@pytest.mark.parametrize(
+    "name", ["Content", "refusAl", "Reasoning", "Reasoning_content", "Tool_calls", "Audio", "thinking_Blocks", "ROLE"]
+)
+def test_a_key_of_an_answer_that_differs_in_case_alone_is_malformed(name: str) -> None:
+    assert opaque(messages_of(decoded(whole({name: None}), JSON)[0])).reason == "ambiguous-key"
 
 
 def test_an_error_is_one_whatever_the_status_and_beside_choices_too() -> None:
