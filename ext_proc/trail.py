@@ -26,7 +26,7 @@ class Outcome(enum.StrEnum):
     PROTOCOL_ERROR = "protocol_error"  # the protocol's own error, or HTTP 4xx and 5xx
     INVALID = "invalid"  # bytes that are not what the protocol says
     TRUNCATED = "truncated"  # ended before the answer did
-    REFUSED = "refused"  # denied here
+    REFUSED = "refused"  # denied here, or by the model or its provider
 
     def worse(self, other: Outcome) -> Outcome:
         """The graver of the two."""

@@ -236,7 +236,7 @@ STEPS: tuple[Step, ...] = (
     Step("chat with a model by its alias", ANALYST, chats("small", forged="model-a"),
          "small: This is model-b. You said: who are you?", (CHAT, "small"), reason="upstream model-b",
          facts={"upstream": "model-b", "model": "model-b", "input_tokens": 3, "output_tokens": 8}),
-    Step("as a stream, with the routing header forged, and more tokens than there are", ANALYST,
+    Step("chat as a stream, the routing header forged, a million tokens asked for", ANALYST,
          chats("model-a", forged="model-b", stream=True, max_tokens=1_000_000),
          "model-a: This is model-a. You said: who are you? (in 8", (CHAT, "model-a"), reason="changed max_tokens",
          facts={"upstream": "model-a", "usage_reported": True, "output_tokens": 8}),

@@ -82,10 +82,12 @@ def _decided(decision: Mapping[str, Any] | None, passed: bool) -> Text:
     if decision is None:
         return Text("not governed: no route of the bundle matches" if passed else "nothing is on record", "dim")
     text = Text()
-    for entry in decision["entries"]:
-        text.append(entry["verdict"], _STYLES.get(entry["verdict"], ""))
-        text.append(f" by {entry['policy']}")
-        text.append(f": {entry['reason']}\n" if entry["reason"] else "\n")
+    # Of a stream's verdicts each kind is told once, whatever stood between two of them.
+    told = dict.fromkeys((entry["verdict"], entry["policy"], entry["reason"]) for entry in decision["entries"])
+    for verdict, policy, reason in told:
+        text.append(verdict, _STYLES.get(verdict, ""))
+        text.append(f" by {policy}")
+        text.append(f": {reason}\n" if reason else "\n")
     if decision["outcome"] not in ("ok", "refused"):
         text.append(f"outcome {decision['outcome']}\n")
     if decision["facts"].get("usage_reported"):

@@ -72,11 +72,13 @@ class Parameters(BaseModel, extra="forbid"):
     """What callers may ask of a generation, by setting; at least one."""
 
     max_tokens: Rule[Count] | None = Field(default=None, description="Tokens of the answer, under whatever name.")
-    temperature: Rule[Number] | None = Field(default=None, description="Randomness.")
-    top_p: Rule[Number] | None = Field(default=None, description="The share of likely tokens to choose from.")
+    temperature: Rule[Number] | None = Field(default=None, description="How much is left to chance.")
+    top_p: Rule[Number] | None = Field(
+        default=None, description="From how large a share of the likely tokens it chooses."
+    )
     seed: Rule[Whole] | None = Field(default=None, description="What makes answers repeatable.")
     n: Rule[Count] | None = Field(default=None, description="Choices per answer; each costs as much as an answer.")
-    reasoning_effort: Rule[Effort] | None = Field(default=None, description="How long a model thinks.")
+    reasoning_effort: Rule[Effort] | None = Field(default=None, description="How long a model may think.")
 
     @model_validator(mode="after")
     def _names_a_setting(self) -> Parameters:

@@ -90,14 +90,16 @@ class Parameters(BaseModel, extra="forbid"):
 class _Compiled:
     """A rule with its globs as one expression each."""
 
-    __slots__ = ("about_args", "label", "methods", "rule", "tools")
+    __slots__ = ("about_args", "about_message", "label", "methods", "rule", "tools")
 
     def __init__(self, index: int, rule: Rule) -> None:
         self.label = f"rules[{index}]"
         self.rule = rule
         self.methods = _pattern(rule.methods)
         self.tools = _pattern(rule.tools)
-        self.about_args = isinstance(rule.allow, Expression) and "args" in rule.allow.variables
+        names = rule.allow.variables if isinstance(rule.allow, Expression) else frozenset()
+        self.about_args = "args" in names
+        self.about_message = "message" in names
 
 
 class ToolAccess(Policy[Parameters, None]):
@@ -124,21 +126,25 @@ class ToolAccess(Policy[Parameters, None]):
         return self._deny(tool, "")
 
     def on_response(self, message: ToolList, ctx: Context[None]) -> Verdict:
-        kept = message.keep(lambda tool: self._shows(tool, ctx))
+        answers: dict[str, bool] = {}
+        kept = message.keep(lambda tool: self._shows(str(tool["name"]), ctx, answers))
         hidden = len(message.tools) - len(kept.tools)
         if hidden:
             ctx.because(f"hid {hidden} of {len(message.tools)} tools")
         return None if kept is message else Mutation(message=kept)
 
-    def _shows(self, tool: Mapping[str, Any], ctx: Context[None]) -> bool:
-        name = str(tool["name"])
+    def _shows(self, name: str, ctx: Context[None], answers: dict[str, bool]) -> bool:
+        """Whether a tool is shown; `answers` keeps what a rule says of all tools alike while one list is read."""
         for compiled in self._rules:
             if not _fits(compiled, CALL, name):
                 continue
             if compiled.about_args:
                 return True
+            if not compiled.about_message and compiled.label in answers:
+                return answers[compiled.label]
             would_call = ToolCall({"jsonrpc": "2.0", "id": 0, "method": CALL, "params": {"name": name}}, b"")
-            return self._allows(compiled, ctx.variables(would_call))
+            answers[compiled.label] = self._allows(compiled, ctx.variables(would_call))
+            return answers[compiled.label]
         return self.parameters.default == "allow"
 
     def _allows(self, compiled: _Compiled, variables: Mapping[str, Any]) -> bool:

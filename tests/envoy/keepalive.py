@@ -16,7 +16,7 @@ from urllib.request import urlopen
 
 from tests.envoy.exchanges import call
 from tests.envoy.harness import Running, wait_for
-from tests.envoy.raw import Lines, RawAnswer, RawClient, in_chunks, sized
+from tests.envoy.raw import Lines, RawAnswer, RawClient, in_chunks, raw_client, sized
 from tests.envoy.upstream import Connection, Request, Script, keeping
 
 # When an answer's body comes.
@@ -36,20 +36,38 @@ class Exchanges:
         self.in_step(client)
         return answer
 
+    def refused(self, request: bytes, status: int) -> RawAnswer:
+        """The answer to a request of which nothing may reach the upstream; then all goes on.
+
+        Behind a 400 of ours Envoy closes the client's connection.
+        """
+        upstream = self.running.upstream
+        upstream.answer_with(bare(200))
+        with raw_client(self.running) as client:
+            answer = client.ask(request)
+            assert answer.status == status
+            assert upstream.requests == []
+            if status == 400:
+                assert answer.header("connection") == "close"
+                assert client.is_closed()
+            else:
+                self.in_step(client)
+        return answer
+
     def one_in_steps(self, client: RawClient, script: Script, request: bytes, *, held: bool) -> RawAnswer:
         """The same, with the gate "body" opened when Gatehouse has decided about the headers, or holds them."""
         upstream = self.running.upstream
         upstream.answer_with(keeping(script), ["body"])
-        told, answered = self._counts()
+        told, answered = self.counts()
         client.send(request)
         decided = (told + 3, answered + (2 if held else 3))
-        wait_for(lambda: self._counts() == decided or None, "the answer's headers at Gatehouse")
+        wait_for(lambda: self.counts() == decided or None, "the answer's headers at Gatehouse")
         upstream.open("body")
         answer = client.answer()
         self.in_step(client)
         return answer
 
-    def _counts(self) -> tuple[int, int]:
+    def counts(self) -> tuple[int, int]:
         """How many messages Envoy has sent to Gatehouse, and had from it."""
         with urlopen(f"{self.running.stack.envoy_admin_url}/stats?filter=ext_proc.stream_msgs_") as answer:
             found = dict(line.rsplit(": ", 1) for line in answer.read().decode().splitlines())

@@ -140,6 +140,12 @@ def test_a_tool_whose_rule_asks_for_arguments_is_shown() -> None:
     assert shown(pass_through(rulebook_of(policy(rules)), request(LIST), response(tools("pay", "x")))) == ["pay"]
 
 
+def test_a_condition_over_the_message_is_asked_for_every_tool() -> None:
+    rules = [{"methods": ["tools/list"], "allow": True}, {"tools": ["*"], "allow": "message.target.endsWith('e')"}]
+    answer = response(tools("one", "two", "three"))
+    assert shown(pass_through(rulebook_of(policy(rules)), request(LIST), answer)) == ["one", "three"]
+
+
 def test_with_default_allow_a_list_hides_only_what_a_rule_denies() -> None:
     rules = [{"tools": ["b"], "allow": False}]
     book = rulebook_of(policy(rules, default="allow"))

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 import yaml
 
-from ext_proc.bundle.load import load, parse
+from ext_proc.bundle.load import examine, load, parse
 from ext_proc.errors import BundleError
 from tests.unit.bundle.broken import BROKEN
 from tests.unit.bundle.building import PLUGINS, TYPES, changed, examined, good
+
+SHIPPED = sorted((Path(__file__).parents[3] / "policies" / "bundles").glob("*.yaml"))
 
 
 @pytest.mark.parametrize(("path", "value", "where", "message", "found"), BROKEN)
@@ -209,9 +211,11 @@ def test_parse_gives_the_bundle_or_raises_every_problem() -> None:
         parse("[", types=TYPES)
 
 
-@pytest.mark.parametrize("name", ["default", "annotated"])
-def test_a_bundle_that_is_shipped_has_no_problem_and_no_warning(name: str) -> None:
-    path = Path(__file__).parents[3] / "policies" / "bundles" / f"{name}.yaml"
-    result = examined(path.read_text("utf-8"))
-    assert result.problems == ()
-    assert result.warnings == ()
+@pytest.mark.parametrize("path", SHIPPED, ids=[path.stem for path in SHIPPED])
+def test_a_bundle_that_is_shipped_has_no_problem_and_no_warning(path: Path) -> None:
+    result = examine(path)
+    assert (result.problems, result.warnings) == ((), ())
+
+
+def test_all_shipped_bundles_are_found() -> None:
+    assert {"annotated", "default", "models"} <= {path.stem for path in SHIPPED}

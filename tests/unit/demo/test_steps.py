@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -51,6 +52,13 @@ def test_a_refused_client_must_have_been_told_the_decision_s_trail() -> None:
     assert not REFUSED.is_fulfilled(Seen("error"), decision)
 
 
+def test_the_facts_that_a_step_demands_must_be_on_record_among_others() -> None:
+    counting = replace(ALLOWED, facts={"input_tokens": 3})
+    assert counting.is_fulfilled(Seen("runbook"), on_record() | {"facts": {"input_tokens": 3, "output_tokens": 8}})
+    for facts in ({}, {"input_tokens": 4}, {"output_tokens": 3}):
+        assert not counting.is_fulfilled(Seen("runbook"), on_record() | {"facts": facts})
+
+
 def test_a_step_that_no_route_governs_must_have_left_no_decision() -> None:
     assert PASSED.is_fulfilled(Seen("This is model-a"), None)
     assert not PASSED.is_fulfilled(Seen("This is model-b"), None)
@@ -64,6 +72,10 @@ def test_the_tour_shows_every_kind_of_end_on_both_wires() -> None:
     deletions = {step.caller: step.outcome for step in STEPS if step.exchange == ("tools/call", "delete_file")}
     assert deletions.pop(ADMIN) == "ok"
     assert set(deletions.values()) == {"refused"}
+    # Models are routed, and their tokens are counted, whole and streamed.
+    chats = [step for step in STEPS if step.exchange is not None and step.exchange[0] == "chat"]
+    assert {step.facts.get("upstream") for step in chats} >= {"model-a", "model-b"}
+    assert sum("output_tokens" in step.facts for step in chats) == 2
 
 
 def test_every_step_demands_something_of_the_answer_and_of_the_record() -> None:

@@ -13,7 +13,7 @@ from rich.console import Console
 from ext_proc.demo.stack import Stack
 from ext_proc.demo.steps import ANALYST, NOBODY, Seen, Step
 from ext_proc.demo.walk import walk
-from ext_proc.trail import Outcome, Trail
+from ext_proc.trail import Entry, Outcome, Stage, Trail, Word
 from tests.unit.demo.admin_stub import AdminStub, called, ungoverned
 
 pytestmark = pytest.mark.usefixtures("impatient")
@@ -85,6 +85,17 @@ async def test_a_failure_inside_a_success_is_shown_as_its_outcome(stub: AdminStu
     good, text = await walked(stub, step)
     assert good
     assert "outcome tool_error" in cells(text)[1][2]
+
+
+async def test_a_stream_s_verdicts_are_shown_once_each_with_its_tokens(stub: AdminStub) -> None:
+    trail = called("t7")
+    for _ in range(3):
+        for policy, word in (("tokens", Word.ALLOW), ("which-model", Word.CHANGE)):
+            trail.record(Entry(policy, Stage.RESPONSE, word, "", 0.0, enforced=True))
+    trail.facts = {"usage_reported": True, "input_tokens": 3, "output_tokens": 8}
+    _, text = await walked(stub, Step("chat", ANALYST, Asks(stub, trail, Seen("hello")), "hello", SEARCH))
+    told = "allow by who-may-call: rules[1] allow by tokens change by which-model 3 tokens in, 8 out trail t7"
+    assert cells(text)[1][2] == told
 
 
 async def test_a_step_that_no_route_governs_is_shown_as_that(stub: AdminStub) -> None:
