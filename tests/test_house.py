@@ -25,6 +25,7 @@ SEEN_IN = {
     "ext_proc/bundle/models.py": "tests/unit/bundle/test_problems.py",
     "ext_proc/bundle/plugins.py": "tests/unit/bundle/test_problems.py",
     "ext_proc/bundle/protocols.py": "tests/unit/bundle/test_load.py",
+    "ext_proc/codecs/content_types.py": "tests/unit/codecs/test_mcp_headers.py",
     "ext_proc/demo/files.py": "tests/unit/demo/test_envoy_config.py",
     "ext_proc/engine/checkpoint.py": "tests/unit/engine/test_pipeline.py",
     "ext_proc/engine/decoding.py": "tests/exchange/test_encodings.py",

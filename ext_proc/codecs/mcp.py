@@ -16,8 +16,9 @@ from collections.abc import Mapping, Sequence
 
 from ext_proc.codecs import mcp_denials
 from ext_proc.codecs.codec import Decoder, Match
+from ext_proc.codecs.content_types import EVENT_STREAM, JSON, plain_type
 from ext_proc.codecs.mcp_frames import ClientReader, EventDecoder, JsonDecoder, ServerReader, Tally
-from ext_proc.codecs.mcp_headers import EVENT_STREAM, JSON, accepts_events, is_modern, may_batch, mirrored, plain_type
+from ext_proc.codecs.mcp_headers import accepts_events, is_modern, may_batch, mirrored
 from ext_proc.codecs.mcp_messages import Asked
 from ext_proc.limits import Limits
 from ext_proc.messages import (

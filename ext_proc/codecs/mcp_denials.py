@@ -17,7 +17,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ext_proc.codecs.mcp_headers import JSON, is_modern, is_modern_call
+from ext_proc.codecs.content_types import JSON
+from ext_proc.codecs.mcp_headers import is_modern, is_modern_call
 from ext_proc.messages import (
     ClientError,
     ClientResult,

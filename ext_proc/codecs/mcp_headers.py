@@ -1,8 +1,6 @@
 """MCP over HTTP: what the headers say and repeat.
 
 Rules:
-- A media type counts only with a charset that is UTF-8: a reader that obeys another charset would read other words in
-  the same bytes. A header that is there twice says nothing.
 - The era is decided by the header alone: 2026-07-28 and no other revision is modern, absent or unknown means legacy.
 
 Not here: whether headers and body agree, which is for a policy to judge.
@@ -12,18 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ext_proc.codecs.content_types import EVENT_STREAM
 from ext_proc.framing.header_value import encode_header_value
-from ext_proc.headers import Headers, media_type
+from ext_proc.headers import Headers
 from ext_proc.messages import McpCall, Message, RequestHead
-
-JSON = "application/json"
-EVENT_STREAM = "text/event-stream"
 
 _VERSION = "mcp-protocol-version"
 _MODERN = frozenset({"2026-07-28"})
 _BATCHES = "2025-03-26"
 _VERSION_IN_META = "io.modelcontextprotocol/protocolVersion"
-_UTF8 = frozenset({"utf-8", "utf8", "us-ascii"})
 # Which of the params `Mcp-Name` repeats (2026-07-28, transports: standard headers).
 _NAMED_BY = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
 
@@ -47,20 +42,13 @@ def may_batch(head: RequestHead) -> bool:
     return set(head.headers.get_all(_VERSION)) <= {_BATCHES.encode()}
 
 
-def plain_type(headers: Headers) -> str:
-    """The media type of a body that can be read, its content coding aside; "" where it cannot."""
-    if len(headers.get_all("content-type")) != 1:
-        return ""
-    return media_type(headers) if _charset(headers) in _UTF8 else ""
-
-
 def accepts_events(headers: Headers) -> bool:
-    """Whether the client takes an event stream."""
-    for value in headers.get_all("accept"):
-        for part in value.decode("utf-8", "replace").split(","):
-            if part.partition(";")[0].strip().lower() in (EVENT_STREAM, "text/*", "*/*"):
-                return True
-    return False
+    """Whether the client names an event stream, as MCP wants it; a wildcard is what any other client sends."""
+    return any(
+        part.partition(";")[0].strip().lower() == EVENT_STREAM
+        for value in headers.get_all("accept")
+        for part in value.decode("utf-8", "replace").split(",")
+    )
 
 
 def mirrored(message: Message) -> Mapping[str, str]:
@@ -73,17 +61,3 @@ def mirrored(message: Message) -> Mapping[str, str]:
     if isinstance(name, str):
         lines["mcp-name"] = encode_header_value(name)
     return lines
-
-
-def _charset(headers: Headers) -> str:
-    """The charset parameter, "utf-8" where there is none; the last of several cannot be chosen here, so "" then."""
-    found = [
-        value.strip().strip('"').lower()
-        for name, _, value in (
-            parameter.partition("=") for parameter in (headers.get("content-type") or "").split(";")[1:]
-        )
-        if name.strip().lower() == "charset"
-    ]
-    if not found:
-        return "utf-8"
-    return found[0] if len(found) == 1 else ""

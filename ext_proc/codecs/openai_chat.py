@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 
 from ext_proc.codecs import openai_chat_denials
 from ext_proc.codecs.codec import Decoder, Match
-from ext_proc.codecs.mcp_headers import EVENT_STREAM, JSON, plain_type
+from ext_proc.codecs.content_types import EVENT_STREAM, JSON, plain_type
 from ext_proc.codecs.openai_chat_answer import Answer
 from ext_proc.codecs.openai_chat_frames import AnswerDecoder, RequestDecoder, StreamDecoder
 from ext_proc.limits import Limits

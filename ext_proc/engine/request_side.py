@@ -190,6 +190,7 @@ class RequestSide:
             self.scope.deny(message, denial)
         else:
             self.scope.decided = True
+            self.scope.unread = True
             self.scope.trail.note(f"passed unread: {message.reason}")
             self.scope.send(
                 HeadersReply(

@@ -37,7 +37,7 @@ class ResponseSide:
     def complete(self) -> bool:
         """Whether the client has its whole answer, as far as was to be seen: the upstream's, or ours."""
         read = self._body is not None and self._body.finished
-        return self._finished or read or self.scope.has_replied()
+        return self._finished or read or self.scope.unread or self.scope.has_replied()
 
     @property
     def held_since(self) -> float | None:

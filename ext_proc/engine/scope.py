@@ -44,6 +44,7 @@ class Scope:
             overridden; NONE for ours.
         reserved: whether full duplex was chosen for the response with the request.
         decided: whether the request was decided and went on.
+        unread: whether it went on unread, as the route lists it: Envoy is not asked about its answer.
     """
 
     def __init__(self, rulebook: Rulebook, trail: Trail) -> None:
@@ -57,6 +58,7 @@ class Scope:
         self.fixed_response = BodyMode.NONE
         self.reserved = False
         self.decided = False
+        self.unread = False
         self._replied = False
         self.replies: list[Reply] = []
         self.contexts: dict[int, Context[Any]] = {}

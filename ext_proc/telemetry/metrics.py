@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics import MetricWrapperBase
 
-from ext_proc.trail import Entry, Trail
+from ext_proc.trail import Entry, Trail, Word
 
 REVISIONS = 8
 NAMES = 256  # distinct routes, and policies
@@ -160,6 +160,9 @@ class Metrics:
         return encode(self.registry), content_type
 
     def _reason(self, policy: str, entry: Entry) -> str:
+        # What a change did is told in words of its own ("hid 2 of 7 tools"): for the trail, no label.
+        if entry.verdict is Word.CHANGE:
+            return ""
         # One vocabulary per policy: a plug-in with many reasons cannot crowd out the others'.
         known = self._reasons.get(policy)
         if known is None:

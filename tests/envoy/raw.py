@@ -106,9 +106,10 @@ class RawClient:
         except ConnectionResetError:
             return True
 
-    def no_more(self) -> None:
-        """Says that no more will be sent, and goes on reading."""
-        self._socket.shutdown(socket.SHUT_WR)
+    def close(self) -> None:
+        """Leaves; the socket stays open as long as somebody may read from it."""
+        self._reader.close()
+        self._socket.close()
 
     def _head(self) -> tuple[int, tuple[tuple[str, str], ...]]:
         first = self._reader.readline()
@@ -140,4 +141,8 @@ def raw_client(running: Running) -> Iterator[RawClient]:
     """A connection to Envoy for the block."""
     with socket.create_connection(("127.0.0.1", running.stack.port), timeout=_PATIENCE) as connected:
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        yield RawClient(connected)
+        client = RawClient(connected)
+        try:
+            yield client
+        finally:
+            client.close()

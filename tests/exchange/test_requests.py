@@ -81,6 +81,7 @@ OPAQUE = [
     HttpRequest(method="OPTIONS", headers={}),
     HttpRequest(method="HEAD", headers={}),
     HttpRequest(method="GET", headers={"accept": "text/html"}),
+    HttpRequest(method="GET", headers={"accept": "*/*"}),
     HttpRequest(b"{}", method="PUT"),
     HttpRequest(b"{}", method="DELETE"),
     HttpRequest(method="GET", headers={"upgrade": "websocket", "connection": "upgrade"}),
@@ -107,6 +108,7 @@ def test_opaque_traffic_that_the_route_lists_passes_unread_and_is_noted() -> Non
     played = pass_through(book, HttpRequest(method="OPTIONS", headers={}), HttpResponse(status=204, headers={}))
     assert played.upstream is not None
     assert played.trail.notes == ["passed unread: not-this-protocol"]
+    assert (played.trail.outcome, played.trail.cause) == ("ok", "complete")
     assert pass_through(book, HttpRequest(b"x", headers={"content-type": "text/plain"}), DONE).upstream is not None
     assert pass_through(book, HttpRequest(b"x", headers={"content-type": "image/png"}), DONE).upstream is None
 

@@ -141,7 +141,10 @@ def test_a_tool_whose_rule_asks_for_arguments_is_shown() -> None:
 
 
 def test_a_condition_over_the_message_is_asked_for_every_tool() -> None:
-    rules = [{"methods": ["tools/list"], "allow": True}, {"tools": ["*"], "allow": "message.target.endsWith('e')"}]
+    rules: list[dict[str, Any]] = [
+        {"methods": ["tools/list"], "allow": True},
+        {"tools": ["*"], "allow": "message.target.endsWith('e')"},
+    ]
     answer = response(tools("one", "two", "three"))
     assert shown(pass_through(rulebook_of(policy(rules)), request(LIST), answer)) == ["one", "three"]
 

@@ -68,7 +68,7 @@ EXAMPLES = [
             Match.NO,
         ),
         (head("GET", accept="application/json, text/event-stream;q=0.9"), Match.YES),
-        (head("GET", accept="*/*"), Match.YES),
+        (head("GET", accept="*/*"), Match.NO),
         (head("GET", accept="text/html"), Match.NO),
         (head("GET"), Match.NO),
         (head("DELETE"), Match.YES),
