@@ -101,9 +101,10 @@ class Driver:
                 self._exchange.receive(decode(message))
                 await self._answer()
         finally:
-            if self._reading is not None:
-                self._reading.cancel()
-                await asyncio.gather(self._reading, return_exceptions=True)
+            reading, self._reading = self._reading, None  # a ring of us and the task would keep the exchange in memory
+            if reading is not None:
+                reading.cancel()
+                await asyncio.gather(reading, return_exceptions=True)
 
     async def _next(self) -> bytes | None:
         """The next message, ticks given meanwhile; None at Envoy's half-close."""

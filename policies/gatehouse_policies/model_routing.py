@@ -5,11 +5,11 @@ Rules:
 - An alias becomes the upstream's own name for the model, in the body and in the fact `model`; the client's own word is
   put back into the answer and every event of it. What an upstream makes of a name that was not changed (a dated one,
   for example) stays.
-- Weights decide by a hash: of the sticky key, so that a caller stays where it is; where there is none, of the exchange's
+- Weights decide by a hash: of the sticky key, so that a caller stays where it is; where there is none, of the trail's
   id. Rendezvous hashing: taking one upstream out moves only its own callers.
 - A name that is not listed is denied, or passed on without a choice, as `unlisted` says.
 
-Not here: who may use a model (`when`), the list of models (whichever upstream Envoy asks answers it), whether an
+Not here: who may use a model, the list of models (whichever upstream Envoy asks answers it), whether an
 upstream is well, what it costs, retries.
 """
 

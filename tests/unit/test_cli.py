@@ -48,7 +48,8 @@ def test_every_problem_is_printed_with_line_path_value_and_what_was_expected(bun
     assert result.exit_code == 1
     assert result.output.splitlines() == [
         f"{bundle}:1: error: apiVersion: expected 'gatehouse/v1' (found 'v9')",
-        f"{bundle}:9: error: routes[0].protocol: unknown protocol; known are auto, mcp, openai; did you mean 'mcp'? (found 'mpc')",
+        f"{bundle}:9: error: routes[0].protocol: unknown protocol; known are auto, mcp, openai; "
+        "did you mean 'mcp'? (found 'mpc')",
         f"{bundle}: 2 error(s)",
     ]
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import time
+import weakref
 from typing import Any
 
 import grpc.aio
@@ -199,6 +201,33 @@ async def test_cancelling_ends_a_waiting_read(wakes: bool) -> None:
     with pytest.raises(asyncio.CancelledError):
         await soon(running)
     assert len(asyncio.all_tasks()) == 1
+
+
+@pytest.mark.parametrize("ended", [False, True], ids=["waiting", "half-closed"])
+async def test_a_cancelled_exchange_is_freed_at_once_and_its_payload_with_it(ended: bool) -> None:
+    """Not at the next full run of the garbage collector: bodies are large, and such runs far apart."""
+    exchange, wire = FakeExchange(), Wire()
+    exchange.wake_times = [time.monotonic() + 60.0]
+    gone = weakref.ref(exchange)
+    task = asyncio.create_task(Driver(exchange, wire, time.monotonic).run())
+    del exchange
+    gc.disable()
+    try:
+        await soon(wire.reading.wait())
+        wire.reading.clear()
+        wire.incoming.put_nowait(headers_message())
+        await soon(wire.reading.wait())
+        if ended:
+            wire.incoming.put_nowait(EOF)
+            await asyncio.sleep(0)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await soon(task)
+        del task
+        await asyncio.sleep(0)  # the loop's own last look at the task
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 async def test_cancelling_cuts_a_hook_short_and_resolves_nothing() -> None:
