@@ -3,7 +3,8 @@
 Rules:
 - The decision log, metrics, spans, `explain` and `/decisions` are views of it; nothing else is recorded anywhere.
 - It holds no payload: names, reasons, durations and counts only.
-- It is bounded: like entries in a row are counted, and past `MAX_ENTRIES` further ones are only counted.
+- It is bounded: like entries are counted, not repeated, and past `MAX_ENTRIES` further ones are dropped and counted; an
+  enforced denial never is.
 
 Not here: how a view is written (telemetry/).
 """
@@ -74,6 +75,11 @@ class Entry:
     enforced: bool
     count: int = 1
 
+    @property
+    def denies(self) -> bool:
+        """Whether it ended the exchange, or an element of a batch."""
+        return self.enforced and self.verdict in (Word.DENY, Word.RESPOND, Word.ERROR)
+
     def as_dict(self) -> dict[str, Any]:
         """The entry as the log, /decisions and `explain` show it; durations in milliseconds."""
         return {
@@ -118,25 +124,20 @@ class Trail:
     notes: list[str] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
     dropped: int = 0
+    _like: dict[tuple[str, Stage, Word, str, bool], Entry] = field(default_factory=dict, repr=False)
 
     def record(self, entry: Entry) -> None:
-        """Adds an entry, or counts it to a like one at the end."""
-        if self.entries:
-            last = self.entries[-1]
-            if (last.policy, last.stage, last.verdict, last.reason, last.enforced) == (
-                entry.policy,
-                entry.stage,
-                entry.verdict,
-                entry.reason,
-                entry.enforced,
-            ):
-                last.count += entry.count
-                last.duration += entry.duration
-                return
-        if len(self.entries) >= MAX_ENTRIES:
+        """Adds an entry, or counts it to a like one of its stage."""
+        key = (entry.policy, entry.stage, entry.verdict, entry.reason, entry.enforced)
+        like = self._like.get(key)
+        if like is not None:
+            like.count += entry.count
+            like.duration += entry.duration
+        elif len(self.entries) >= MAX_ENTRIES and not entry.denies:
             self.dropped += 1
-            return
-        self.entries.append(entry)
+        else:
+            self._like[key] = entry
+            self.entries.append(entry)
 
     def note(self, text: str) -> None:
         """Adds a note once."""
@@ -146,10 +147,7 @@ class Trail:
     @property
     def denied(self) -> Entry | None:
         """The enforced denial that ended it, if one did; an enforced error of a policy denies too."""
-        for entry in self.entries:
-            if entry.enforced and entry.verdict in (Word.DENY, Word.RESPOND, Word.ERROR):
-                return entry
-        return None
+        return next((entry for entry in self.entries if entry.denies), None)
 
     def as_dict(self) -> dict[str, Any]:
         """The whole trail in plain values, for the decision log, /decisions and `explain`."""

@@ -13,14 +13,23 @@ def entry(policy: str = "p", verdict: Word = Word.ALLOW, reason: str = "", enfor
     return Entry(policy, Stage.RESPONSE, verdict, reason, 0.001, enforced)
 
 
-def test_like_entries_in_a_row_are_counted() -> None:
+def test_like_entries_are_counted_where_the_first_of_them_stands() -> None:
     trail = Trail("t")
     for _ in range(3):
         trail.record(entry())
     trail.record(entry("q"))
     trail.record(entry())
-    assert [(e.policy, e.count) for e in trail.entries] == [("p", 3), ("q", 1), ("p", 1)]
-    assert trail.entries[0].duration == pytest.approx(0.003)
+    assert [(e.policy, e.count) for e in trail.entries] == [("p", 4), ("q", 1)]
+    assert trail.entries[0].duration == pytest.approx(0.004)
+
+
+def test_a_denial_is_on_record_however_much_came_before_it() -> None:
+    trail = Trail("t")
+    for index in range(MAX_ENTRIES + 5):
+        trail.record(entry(str(index)))
+    trail.record(entry("guard", Word.DENY, "leak"))
+    assert trail.denied is not None
+    assert (trail.denied.policy, trail.dropped) == ("guard", 5)
 
 
 def test_past_its_bound_entries_are_only_counted() -> None:

@@ -146,6 +146,7 @@ def headers_message() -> bytes:
     request = ProcessingRequest()
     request.request_headers.headers.headers.add(key=":method", raw_value=b"GET")
     request.request_headers.headers.headers.add(key=":path", raw_value=b"/elsewhere")
+    request.request_headers.headers.headers.add(key="accept", raw_value=b"text/event-stream")
     request.request_headers.end_of_stream = True
     return request.SerializeToString()
 
