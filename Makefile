@@ -7,12 +7,13 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test conformance lint proto
+.PHONY: help setup demo test conformance bench lint proto
 
 help:
 	@echo "make demo          start Envoy, Gatehouse, an MCP server and two models; ONCE=1 runs the tour and ends"
 	@echo "make test          run the tests, those through a real Envoy too; ARGS='-k name' passes on to pytest"
 	@echo "make conformance   run the official MCP suite through Envoy; it needs npm, once"
+	@echo "make bench         measure against Envoy alone, its mcp filter and a Go no-op; QUICK=1, RECORD=1, PROFILE=1"
 	@echo "make lint          ruff, mypy and the import contracts"
 	@echo "make proto         generate ext_proc/wire/pb from proto/"
 	@echo "make setup         only install; PYTHON=python3.12 chooses the interpreter"
@@ -43,6 +44,10 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Not a test: minutes long, and only meaningful on a machine that does nothing else.
+bench: setup
+	@$(BIN)/python -m tests.bench $(if $(QUICK),--quick) $(if $(RECORD),--record) $(if $(PROFILE),--profile) $(ARGS)
 
 proto: setup
 	$(BIN)/python proto/generate.py

@@ -21,6 +21,7 @@ from tests.conformance.suite import Findings, run_suite
 from tests.conformance.tools import HIDDEN
 
 REVISIONS = ("2025-11-25", "2026-07-28")
+ROUNDS = 4
 # Tools of npm's server that answer alike each time, and with what they are called.
 EVERYTHING_CALLS: dict[str, dict[str, Any]] = {
     "echo": {"message": "äöü \u2028 same text"},
@@ -44,10 +45,21 @@ def direct(servers: dict[str, str], tmp_path_factory: pytest.TempPathFactory) ->
     """What was found at each server itself, by server and revision."""
     output = tmp_path_factory.mktemp("direct")
     return {
-        (server, revision): requirements(f"http://{address}/mcp", revision, output / f"{server}-{revision}")
+        (server, revision): steady(f"http://{address}/mcp", revision, output / f"{server}-{revision}")
         for server, address in servers.items()
         for revision in REVISIONS
     }
+
+
+def steady(url: str, revision: str, output: Path) -> Findings:
+    """What is found twice running: some checks of the suite wait for a fixed time, and a busy machine fails them."""
+    before = requirements(url, revision, output / "0")
+    for turn in range(1, ROUNDS):
+        found = requirements(url, revision, output / str(turn))
+        if found.checks == before.checks:
+            return found
+        before = found
+    raise AssertionError(f"no two rounds of {ROUNDS} at the server itself found the same")
 
 
 def nothing_was_refused(stack: Stack) -> None:
@@ -70,6 +82,10 @@ def test_our_server_offers_all_that_both_revisions_require(direct: Direct) -> No
 def same_as_direct(stack: Stack, server: str, direct: Direct, output: Path) -> None:
     for revision in REVISIONS:
         found = requirements(stack.mcp_url, revision, output / revision)
+        for turn in range(1, ROUNDS):  # a busy machine fails checks that wait for a fixed time; see `steady`
+            if found.checks == direct[server, revision].checks:
+                break
+            found = requirements(stack.mcp_url, revision, output / f"{revision}-{turn}")
         assert found.checks == direct[server, revision].checks
         assert found.conforms == direct[server, revision].conforms
     nothing_was_refused(stack)
