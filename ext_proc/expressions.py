@@ -100,7 +100,8 @@ class Expression:
             ExpressionError: it could not be evaluated, or its value is no boolean.
         """
         try:
-            value = self._program.execute(dict(variables))
+            # Only what it names: every value is converted, and a call's arguments may be a megabyte.
+            value = self._program.execute({name: variables[name] for name in self.variables if name in variables})
         except Exception as error:
             # The error's text may hold payload (a key, a value): only its class goes on.
             raise ExpressionError(f"cannot be evaluated ({type(error).__name__})") from None

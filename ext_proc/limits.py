@@ -29,6 +29,7 @@ class Limits:
         decision: the time for all hooks of one message, where Envoy's `message_timeout` runs (200 ms unless set).
         hold: the longest that a headers reply is held back for a body.
         json_depth: the deepest nesting of arrays and objects.
+        json_values: the most values, keys included, in one JSON document: each takes memory of its own, however short.
         batch: the most messages in one JSON-RPC batch.
         expansion: the most bytes that a compressed body may make of each of its own.
     """
@@ -41,6 +42,7 @@ class Limits:
     decision: float = 0.150
     hold: float = 300.0
     json_depth: int = 64
+    json_values: int = 500_000
     batch: int = 64
     expansion: int = 200
 

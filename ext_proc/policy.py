@@ -53,6 +53,9 @@ __all__ = [
 Parameters = TypeVar("Parameters", bound=BaseModel)
 State = TypeVar("State")
 
+MAX_MEASURES = 64
+MAX_MEASURE = 128  # characters of a measure's value
+
 
 @dataclass(frozen=True, slots=True)
 class Mutation:
@@ -276,7 +279,14 @@ class Context(Generic[State]):
 
         Args:
             name: lower case with underscores, e.g. "input_tokens"; the last value of a name counts.
+
+        Raises:
+            ValueError: the value is no figure or short text, or there are more than MAX_MEASURES names.
         """
+        if not isinstance(value, str | int | float) or len(str(value)) > MAX_MEASURE:
+            raise ValueError("a measure is a number, a boolean or a short text")
+        if name not in self._exchanged.measures and len(self._exchanged.measures) >= MAX_MEASURES:
+            raise ValueError(f"an exchange has at most {MAX_MEASURES} measures")
         self._exchanged.measures[name] = value
 
     def take_reason(self) -> str:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 MAX_ENTRIES = 256
+MAX_TEXT = 256  # characters of a reason or a note
 
 
 class Outcome(enum.StrEnum):
@@ -128,6 +129,7 @@ class Trail:
 
     def record(self, entry: Entry) -> None:
         """Adds an entry, or counts it to a like one of its stage."""
+        entry.reason = entry.reason[:MAX_TEXT]
         key = (entry.policy, entry.stage, entry.verdict, entry.reason, entry.enforced)
         like = self._like.get(key)
         if like is not None:
@@ -141,6 +143,7 @@ class Trail:
 
     def note(self, text: str) -> None:
         """Adds a note once."""
+        text = text[:MAX_TEXT]
         if text not in self.notes and len(self.notes) < MAX_ENTRIES:
             self.notes.append(text)
 

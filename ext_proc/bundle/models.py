@@ -152,6 +152,12 @@ class LimitsPart(_Part):
     json_depth: int = Field(
         default=DEFAULTS.json_depth, ge=1, le=256, description="The deepest nesting of arrays and objects."
     )
+    json_values: int = Field(
+        default=DEFAULTS.json_values,
+        ge=1000,
+        le=100_000_000,
+        description="The most values, keys included, in one JSON document: each takes memory, however short it is.",
+    )
     batch: int = Field(default=DEFAULTS.batch, ge=1, le=1024, description="The most messages in one JSON-RPC batch.")
     expansion: int = Field(
         default=DEFAULTS.expansion,

@@ -348,7 +348,7 @@ class EventDecoder:
 
 def _read(raw: bytes, reader: Reader, limits: Limits) -> Payload:
     try:
-        value = parse(raw, limits.json_depth)
+        value = parse(raw, limits.json_depth, limits.json_values)
     except JsonError as error:
         return Payload((reader.unreadable(error, raw),))
     if not isinstance(value, list):

@@ -129,7 +129,7 @@ class RequestDecoder:
 
     def _read(self, raw: bytes) -> Message:
         try:
-            return from_client(parse(raw, self._limits.json_depth), raw)
+            return from_client(parse(raw, self._limits.json_depth, self._limits.json_values), raw)
         except JsonError as error:
             return malformed(error.reason, error.detail, raw)
 

@@ -32,6 +32,7 @@ from ext_proc.messages import Channel, ChannelKind, Message
 from ext_proc.policy import Text, TextWindow
 
 DONE = float("inf")
+LOOK_BACK = 64 * 1024  # characters that a policy may look back that nothing is held for (an observer, a shadow)
 Span = tuple[Channel, int, int]
 Changes = dict[int, Message | None]
 
@@ -108,6 +109,9 @@ class _Track:
                 self._merge(_Merged(edit.start, edit.end, replacement, policy))
         # At the close there is nothing more to wait for, whatever the policy says.
         self.marks[policy] = DONE if self.closed else max(min(verdict.watermark, self.end), last)
+        if policy not in self._counting:
+            # Nothing is held back for it, so nothing bounds how far it may look back but this.
+            self.marks[policy] = max(self.marks[policy], self.end - LOOK_BACK)
 
     def _merge(self, new: _Merged) -> None:
         apart = []

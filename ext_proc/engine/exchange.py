@@ -167,7 +167,8 @@ class Exchange:
         self._inbox.clear()
         self._closed = True
         # Envoy resets the RPC after a complete exchange too: a cause tells something only where something was missing.
-        self.trail.cause = "complete" if self._response.complete else cause.value
+        complete = self._response.complete and cause is not CloseCause.FAILED
+        self.trail.cause = "complete" if complete else cause.value
         self._response.close()
         self.trail.facts = {**self._scope.facts, **self._scope.exchanged.measures}
         self._scope.exchanged.outcome = self.trail.outcome

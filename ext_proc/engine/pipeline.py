@@ -14,11 +14,11 @@ Not here: what a decision does to the exchange (exchange.py), time limits of Env
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from ext_proc.engine.checkpoint import PASS, Checkpoint, Decision, Pending
 from ext_proc.engine.hooks import Hook, hooks_of
+from ext_proc.engine.verdicts import is_verdict
 from ext_proc.errors import PolicyError
 from ext_proc.expressions import Expression, ExpressionError
 from ext_proc.messages import ChannelKind, Completion, Message
@@ -27,8 +27,6 @@ from ext_proc.trail import Entry, Stage, Word
 
 _BACKWARDS = (Stage.RESPONSE_HEADERS, Stage.RESPONSE, Stage.TEXT, Stage.COMPLETE)
 _NO_MUTATION = Mutation()
-_MESSAGE_VERDICTS = (Mutation, Deny, Respond)
-_TEXT_VERDICTS = (Text, TextDeny)
 
 
 class Binding:
@@ -62,14 +60,6 @@ class Binding:
         self.timeout = timeout
         self.when = when
         self.hooks = hooks_of(policy)
-
-
-@dataclass(frozen=True, slots=True)
-class Subscription:
-    """What the planner and the exchange ask of a pipeline at a stage with messages: who wants which class."""
-
-    wants: tuple[type[Message], ...]
-    holds: bool  # an enforcing policy that may change or deny
 
 
 class Pipeline:
@@ -164,8 +154,8 @@ class Pipeline:
         for index, binding, hook in self._by_stage[stage]:
             if message is not None and not isinstance(message, hook.wants):
                 continue
-            if stage is Stage.COMPLETE and index not in checkpoint.contexts:
-                continue  # never started
+            if stage is Stage.COMPLETE and index not in checkpoint.contexts and len(binding.hooks) > 1:
+                continue  # never started; one that has no other hook is started here
             verdict = yield from _Run(index, binding, hook, checkpoint, self._clock).ask(message)
             if not binding.enforce or hook.observes:
                 continue
@@ -274,8 +264,7 @@ class _Run:
             raise PolicyError(f"raised {type(error).__name__}") from error
         if not self.hook.is_async and self.clock() - began > limit:
             raise PolicyError("timeout")
-        fitting = _TEXT_VERDICTS if self.checkpoint.stage is Stage.TEXT else _MESSAGE_VERDICTS
-        if verdict is not None and not isinstance(verdict, fitting):
+        if not is_verdict(verdict, text=self.checkpoint.stage is Stage.TEXT):
             raise PolicyError(f"returned {type(verdict).__name__}")
         return verdict
 

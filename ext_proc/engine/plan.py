@@ -11,7 +11,7 @@ Rules:
 - STREAMED with empty replies where an answer is only read. It can hold nothing.
 - Past the buffer limit Envoy answers a BUFFERED response with 500: only a length known to fit is buffered.
 
-Not here: what happens with the bodies (request_side.py, response_side.py).
+Not here: what happens with the bodies (request_body.py, response_body.py).
 """
 
 from __future__ import annotations

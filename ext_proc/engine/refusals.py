@@ -3,7 +3,7 @@
 Rules:
 - Every request of the exchange is told, with its own id, in the protocol's own shape.
 
-Not here: denials of requests (scope.Scope.deny), the end of an answer that has begun to leave (response_side.py).
+Not here: denials of requests (scope.Scope.deny), the end of an answer that has begun to leave (response_body.py).
 """
 
 from __future__ import annotations

@@ -30,6 +30,7 @@ from ext_proc.policy import Deny, Respond
 from ext_proc.replies import BodyReply, HeadersReply, ModesReply, TrailersReply
 from ext_proc.trail import Stage
 
+_TAKEN_OUT = Deny("taken-out", "a policy of the gateway took this out of the request")
 _TOO_SLOW = Deny("request-too-slow", "the request's body took too long", status=408)
 
 
@@ -47,6 +48,7 @@ class RequestBody:
         self._mode = BodyMode.NONE
         self._decoder: Decoder | None = None
         self._named: list[Message] = []
+        self._taken_out: list[tuple[Message, Deny]] = []
         self._out = bytearray()
         self._changed = False
 
@@ -175,12 +177,17 @@ class RequestBody:
             self._changed = self._changed or bool(changes)
 
     def _take_end(self, decoder: Decoder) -> Steps:
-        """Decides what the end of the body completes; answers a batch of which nothing is left to go on."""
+        """Decides what the end of the body completes; answers here where nothing is left to go on."""
         scope = self.scope
         yield from self._take(decoder.close())
-        if scope.refused and not scope.requests and not scope.has_replied():
-            assert scope.codec is not None
-            scope.answer(scope.codec.denial(scope.refused, scope.exchanged.request, scope.trail.id, batch=True))
+        if scope.requests or scope.has_replied():
+            return
+        assert scope.codec is not None
+        head, trail_id = scope.exchanged.request, scope.trail.id
+        if scope.refused:
+            scope.answer(scope.codec.denial(scope.refused, head, trail_id, batch=True))
+        elif self._taken_out:
+            scope.answer(scope.codec.denial(self._taken_out, head, trail_id, batch=len(self._taken_out) > 1))
 
     def _decide_frame(self, frame: Frame) -> Generator[Checkpoint, Decision, dict[int, Message | None] | None]:
         """The changes to a frame; None where the client has been answered instead."""
@@ -190,7 +197,8 @@ class RequestBody:
         for index, message in enumerate(frame.messages):
             denial: Deny | Respond | None
             if isinstance(message, Opaque):
-                denial, decision = scope.opaque_denial(message, allowed=not message.malformed), None
+                listable = not (message.malformed or message.too_large)
+                denial, decision = scope.opaque_denial(message, allowed=listable), None
             else:
                 decision = yield from scope.ask(Stage.REQUEST, message)
                 denial = decision.denial
@@ -206,6 +214,7 @@ class RequestBody:
                 replaced = changed(decision.mutation, message)
                 if decision.mutation.drop:
                     changes[index] = None
+                    self._taken_out.append((message, _TAKEN_OUT))
                     continue
                 if replaced is not None:
                     changes[index] = replaced

@@ -22,14 +22,11 @@ from ext_proc.engine.request_body import RequestBody
 from ext_proc.engine.scope import Scope, Steps
 from ext_proc.errors import ProtocolError
 from ext_proc.events import BodyMode, BodyReceived, Direction, EnvoyFacts, HeadersReceived, TrailersReceived
-from ext_proc.headers import HeaderMutation, content_length
+from ext_proc.headers import HeaderMutation
 from ext_proc.identity import UNKNOWN, Identity, from_metadata
 from ext_proc.messages import Message, Opaque, RequestHead
-from ext_proc.policy import Deny
 from ext_proc.replies import HeadersReply, ImmediateReply
 from ext_proc.trail import Stage
-
-_TOO_SLOW = Deny("request-too-slow", "the request's body took too long", status=408)
 
 
 class RequestSide:
@@ -69,7 +66,8 @@ class RequestSide:
         self._take_note_of_modes(event.facts)
         head = request_head(event)
         scope.exchanged.request = head
-        scope.trail.traceparent = head.headers.get("traceparent") or ""
+        # W3C Trace Context: 55 characters in version 00; what is much longer is none.
+        scope.trail.traceparent = (head.headers.get("traceparent") or "")[:256]
         prefix = scope.rulebook.header_prefix
         copies = tuple(dict.fromkeys(name for name, _ in head.headers if name.startswith(prefix)))
         self._headers = HeaderMutation(remove=copies)
@@ -140,7 +138,7 @@ class RequestSide:
     def _on_transport_message(self, codec: Codec, message: Message, head: RequestHead) -> Steps:
         scope = self.scope
         assert scope.route is not None
-        if content_length(head.headers) or "transfer-encoding" in head.headers:
+        if not head.end_of_stream:  # a body, or the frames of an upgrade: nobody would read them
             self._pass_or_deny(Opaque("unexpected-body", f"{head.method} carries no body here"), allowed=True)
             return
         scope.name_messages([message])
@@ -173,7 +171,7 @@ class RequestSide:
         plan = plan_request(scope.route, codecs[0], head, True, scope.rulebook.limits)
         if plan.too_large:
             self._pass_or_deny(
-                Opaque("request-too-large", "the body is larger than the gateway reads", too_large=True), allowed=True
+                Opaque("request-too-large", "the body is larger than the gateway reads", too_large=True), allowed=False
             )
             return
         self._body = RequestBody(scope, self._headers)
@@ -217,4 +215,6 @@ def request_head(event: HeadersReceived) -> RequestHead:
 
 
 def _unreadable(head: RequestHead) -> Opaque:
+    if not can_decode(head.headers):
+        return Opaque("coding-unknown", "this content coding is not one that the gateway reads")
     return Opaque("not-this-protocol", f"{head.method} with this content type is not what this route speaks")

@@ -102,16 +102,16 @@ class Scope:
 
     def name_messages(self, messages: Sequence[Message]) -> None:
         """Writes what is asked into the trail and the facts; a batch has no one tool to route by."""
-        methods = list(dict.fromkeys(message.method for message in messages if message.method))
-        targets = list(dict.fromkeys(message.target for message in messages if message.target))
+        methods = list(dict.fromkeys(message.method[:MAX_NAME] for message in messages if message.method))
+        targets = list(dict.fromkeys(message.target[:MAX_NAME] for message in messages if message.target))
         self.trail.method = ",".join(methods)[:MAX_NAME]
         self.trail.target = ",".join(targets)[:MAX_NAME]
         if len(messages) > 1:
             self.facts["method"] = "batch"
         elif messages and messages[0].method:
-            self.facts["method"] = messages[0].method
+            self.facts["method"] = messages[0].method[:MAX_NAME]
             if messages[0].names:
-                self.facts[messages[0].names] = messages[0].target
+                self.facts[messages[0].names] = messages[0].target[:MAX_NAME]
 
     def routing_headers(self) -> HeaderMutation:
         """The facts as request headers, in values that any HTTP hop can carry."""

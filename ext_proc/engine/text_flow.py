@@ -5,7 +5,7 @@ Rules:
 - A fault in what a policy says of text, or too much held back, is its `on_error`: deny, or wait for it no more.
 - Once denied, nothing of the upstream's leaves: what waits is dropped.
 
-Not here: watermarks and edits (channels.py), the end that a denial makes of the answer (response_side.py).
+Not here: watermarks and edits (channels.py), the end that a denial makes of the answer (response_body.py).
 """
 
 from __future__ import annotations

@@ -19,19 +19,22 @@ from typing import Any
 import msgspec
 
 from ext_proc.errors import GatehouseError
+from ext_proc.limits import DEFAULTS
 
 _BLANKS = b" \t\r\n"
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _AS_SQUARE = bytes.maketrans(b"{}", b"[]")
 _STEPS = {ord("["): 1, ord("]"): -1}
 _DECODER = msgspec.json.Decoder()
+_BEFORE_VALUES = (b",", b":", b"[", b"{")
 
 
 class JsonError(GatehouseError):
     """Bytes that are no acceptable JSON.
 
     Attributes:
-        reason: a slug: json-malformed, json-not-utf8, json-duplicate-key, json-too-deep, json-empty, json-number.
+        reason: a slug: json-malformed, json-not-utf8, json-duplicate-key, json-too-deep,
+            json-too-many, json-empty, json-number.
         detail: the same in words, without a byte of the payload.
     """
 
@@ -41,13 +44,14 @@ class JsonError(GatehouseError):
         self.detail = detail
 
 
-def parse(raw: bytes, max_depth: int) -> Any:
+def parse(raw: bytes, max_depth: int, max_values: int = DEFAULTS.json_values) -> Any:
     """The value of a JSON document: dict, list, str, int, float, bool or None.
 
     Integers are exact whatever their size (up to 4300 digits, Python's own bound); other numbers are doubles.
 
     Args:
         max_depth: the deepest nesting of arrays and objects; 1 admits `[1]` and not `[[1]]`.
+        max_values: the most values, keys included.
 
     Raises:
         JsonError: see its `reason`.
@@ -55,6 +59,8 @@ def parse(raw: bytes, max_depth: int) -> Any:
     structure = _outside_strings(raw)
     if _is_deeper(structure, max_depth):
         raise JsonError("json-too-deep", f"the JSON is nested deeper than {max_depth} levels")
+    if sum(map(structure.count, _BEFORE_VALUES)) > max_values:
+        raise JsonError("json-too-many", f"the JSON has more than {max_values} values")
     try:
         value = _DECODER.decode(raw)
     except RecursionError:

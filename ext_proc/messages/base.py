@@ -98,7 +98,7 @@ class Opaque(Message):
         detail: the same for the caller, without a byte of the payload.
         malformed: it claims to be of the protocol and is not; never let through by `allow_opaque`, for two readers may
             read it in two ways.
-        too_large: past a limit (413).
+        too_large: past a limit (413); nor is this ever let through by `allow_opaque`: it was of the protocol.
         id: the id of the request that it was meant to be, where one can be read: its denial carries it.
     """
 

@@ -162,13 +162,12 @@ def test_a_decision_that_nobody_asked_for_does_nothing() -> None:
     assert list(exchange.replies()) == []
 
 
-GET_STREAM = request_headers(None, **{":method": "GET", "accept": "text/event-stream", "content-length": "0"})
 FAULTS: dict[str, list[Event]] = {
     "a body first": [BodyReceived(REQ, b"x")],
     "trailers first": [TrailersReceived(REQ, Headers())],
     "headers twice": [request_headers(), request_headers()],
     "a body after the end": [HeadersReceived(REQ, Headers(), end_of_stream=True), BodyReceived(REQ, b"x")],
-    "an unasked body": [GET_STREAM, BodyReceived(REQ, b"x")],
+    "an unasked body": [request_headers(None, **{":path": "/elsewhere"}), BodyReceived(REQ, b"x")],
     "half a request": [request_headers(EnvoyFacts(request_body_mode=BodyMode.BUFFERED_PARTIAL))],
     "half a response": [request_headers(EnvoyFacts(response_body_mode=BodyMode.BUFFERED_PARTIAL))],
     "a fixed mode that cannot hold": [request_headers(EnvoyFacts(request_body_mode=BodyMode.STREAMED))],
@@ -277,3 +276,9 @@ def test_a_stream_that_waits_for_nothing_may_be_left_at_any_moment() -> None:
     drive(exchange, response_headers("200", "text/event-stream"), BodyReceived(RESP, b": beat\n\n"))
     drive(exchange, Closed(CloseCause.CANCELLED))
     assert (exchange.trail.outcome, exchange.trail.cause) == (Outcome.OK, "cancelled")
+
+
+def test_an_exchange_that_we_failed_is_never_called_complete() -> None:
+    exchange = started(rulebook_of(DenyTool("search")))
+    drive(exchange, request_headers(), BodyReceived(REQ, BODY, end_of_stream=True), Closed(CloseCause.FAILED))
+    assert exchange.trail.cause == "failed"

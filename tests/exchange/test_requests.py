@@ -11,7 +11,8 @@ from ext_proc.codecs.mcp import McpCodec
 from ext_proc.engine.pipeline import Binding
 from ext_proc.engine.route import OpaqueRule, Rulebook
 from ext_proc.limits import Limits
-from ext_proc.policy import Context, Deny, Respond, Verdict
+from ext_proc.messages import ToolCall
+from ext_proc.policy import Context, Deny, Mutation, Respond, Verdict
 from ext_proc.testing import HttpRequest, HttpResponse, Played, call, pass_through, play, request, response, rulebook_of
 from tests.exchange.policies import Base, DenyTool, RenameTool, Watcher
 
@@ -298,3 +299,56 @@ def test_a_batch_in_a_revision_without_batches_is_malformed() -> None:
 
 def test_the_codec_in_use_is_the_real_one() -> None:
     assert rulebook_of().routes[0].codecs[0].name == McpCodec.name == "mcp"
+
+
+def test_a_get_or_delete_whose_stream_stays_open_is_not_read_by_anybody_and_so_denied() -> None:
+    """Over HTTP/2 a body needs no length; the frames of an upgrade are no body at all."""
+    for sent in (
+        HttpRequest(b"{}", method="GET", headers={"accept": "text/event-stream"}, sized=False),
+        HttpRequest(b"{}", method="DELETE", headers={}, sized=False),
+    ):
+        played = pass_through(rulebook_of(DenyTool("x")), sent, DONE)
+        assert played.upstream is None
+        assert played.trail.denied is not None
+        assert played.trail.denied.reason == "unexpected-body"
+
+
+def test_what_is_too_large_is_never_let_through_by_a_list_of_opaque_traffic() -> None:
+    book = rulebook_of(DenyTool("delete"), limits=Limits(request_body=2000, batch=2), allow_opaque=(OpaqueRule(),))
+    for value in (call("delete", {"x": "y" * 3000}), [call("delete", id=number) for number in range(3)]):
+        for sized in (True, False):
+            played = pass_through(book, request(value, sized=sized), DONE)
+            assert played.upstream is None
+            assert played.client is not None
+            assert played.client.status == 413
+
+
+def test_a_document_of_too_many_values_is_refused_before_they_are_made() -> None:
+    body = b"[" + b",".join([b"{}"] * 2000) + b"]"
+    played = pass_through(rulebook_of(DenyTool("x"), limits=Limits(json_values=1000)), request(body), DONE)
+    assert played.upstream is None
+    assert played.trail.denied is not None
+    assert played.trail.denied.reason == "json-too-many"
+
+
+def test_names_that_a_client_wrote_are_cut_wherever_they_are_told() -> None:
+    sent = request(call("t" * 5000))
+    sent.headers["traceparent"] = "0" * 5000
+    played = pass_through(rulebook_of(DenyTool("x")), sent, DONE)
+    told = [played.trail.target, played.trail.traceparent, *played.trail.facts.values(), *played.metadata.values()]
+    assert max(len(str(text)) for text in told) <= 256
+
+
+def test_a_message_that_a_policy_takes_out_is_answered_here_where_nothing_else_goes_on() -> None:
+    class TakeOut(Base):
+        def on_request(self, message: ToolCall, ctx: Context[Any]) -> Verdict:
+            return Mutation(drop=True)
+
+    played = pass_through(rulebook_of(TakeOut()), request(call("a", id=4)), DONE)
+    assert played.upstream is None
+    assert played.client is not None
+    assert played.client.json["id"] == 4
+    rest = {"jsonrpc": "2.0", "id": 5, "method": "ping"}
+    left = pass_through(rulebook_of(TakeOut()), request([call("a", id=4), rest]), DONE)
+    assert left.upstream is not None
+    assert msgspec.json.decode(left.upstream.body) == [rest]

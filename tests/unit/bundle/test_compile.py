@@ -53,10 +53,12 @@ def test_every_limit_arrives() -> None:
         "decision": "100ms",
         "hold": "2s",
         "json_depth": 9,
+        "json_values": 5000,
         "batch": 8,
+        "expansion": 10,
     }
     mib = 1 << 20
-    expected = Limits(7 * mib, 6 * mib, 3 * mib, 2 * mib, 1000, 0.1, 2.0, 9, 8)
+    expected = Limits(7 * mib, 6 * mib, 3 * mib, 2 * mib, 1000, 0.1, 2.0, 9, 5000, 8, 10)
     assert rulebook_of(changed("limits", written)).limits == expected
 
 

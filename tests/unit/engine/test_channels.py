@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ext_proc.engine.channels import Channels
+from ext_proc.engine.channels import LOOK_BACK, Channels
 from ext_proc.errors import PolicyError
 from ext_proc.messages import Channel, ChannelKind, Message, Piece
 from ext_proc.policy import Edit, Text, TextDeny
@@ -228,6 +228,13 @@ def test_an_observer_that_looks_back_sees_text_that_has_left() -> None:
     assert play.channels.windows(CONTENT)[1].text == "One two"
     play.send(".")
     assert play.channels.windows(CONTENT)[1].text == ""
+
+
+def test_a_policy_that_nothing_is_held_for_looks_back_only_so_far() -> None:
+    play = Play(Forever(), counting=[])
+    for _ in range(30):
+        play.send("x" * 10_000)
+    assert len(play.channels.windows(CONTENT)[0].text) <= LOOK_BACK
 
 
 def test_a_replacement_in_json_source_is_escaped() -> None:

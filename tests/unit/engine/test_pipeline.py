@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -334,3 +335,28 @@ def test_a_pipeline_holds_all_only_if_every_class_is_wanted_by_an_enforcing_poli
     everything = Everything("everything", NoParameters())
     assert Pipeline([Binding(everything)], Clock()).holds_all(Stage.RESPONSE, classes)
     assert not Pipeline([Binding(everything, enforce=False)], Clock()).holds_all(Stage.RESPONSE, classes)
+
+
+def test_a_policy_that_only_wants_the_end_is_started_there() -> None:
+    class Audit(Policy[NoParameters, None]):
+        ended = 0
+
+        def on_complete(self, ctx: Context[None]) -> None:
+            self.ended += 1
+
+    audit = Audit("audit", NoParameters())
+    play = Play(Binding(audit))
+    play.decide(None, Stage.COMPLETE)
+    assert audit.ended == 1
+
+
+def _measure(value: Any, message: Message, ctx: Context[Any]) -> None:
+    ctx.measure("z", value)
+
+
+def test_a_measure_that_is_none_is_the_policys_own_fault() -> None:
+    for value in (object(), "x" * 1000, None, [1]):
+        measure: Callable[[Message, Context[Any]], Any] = partial(_measure, value)
+        play = Play(Binding(Scripted("p", measure)))
+        assert isinstance(play.decide().denial, Deny)
+        assert play.words() == [("p", "error", "raised ValueError", True)]
