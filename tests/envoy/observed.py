@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,14 @@ def log_lines(running: Running, since: int = 0) -> list[dict[str, Any]]:
 
 
 def mark(running: Running) -> int:
-    """How many lines the log has now."""
+    """How many lines the log has now: a place behind the exchanges of what went before.
+
+    An exchange is recorded when its RPC is over, which may be after its client's answer: those of the test before are
+    waited for, but only for a moment, since a test may hold one open on purpose.
+    """
+    until = time.monotonic() + 1.0
+    while metric(running, "gatehouse_exchanges_active") and time.monotonic() < until:
+        time.sleep(0.01)
     return len(log_lines(running))
 
 

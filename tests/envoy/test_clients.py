@@ -24,7 +24,7 @@ from openai import AsyncOpenAI
 
 from tests.envoy.exchanges import CHUNKED, EVENT_STREAM, asked, call, event
 from tests.envoy.harness import Running, Stacks, wait_for
-from tests.envoy.observed import decisions, log_lines, mark
+from tests.envoy.observed import decisions, log_lines, mark, metric
 from tests.envoy.upstream import Connection, Request, json_body, pieces
 
 BUNDLE = """
@@ -104,6 +104,7 @@ async def test_a_caller_sees_exactly_the_tools_that_it_may_call(running: Running
 @pytest.mark.parametrize("kind", ["expired", "forged"])
 @pytest.mark.parametrize("wire", WIRES)
 async def test_a_bad_token_is_no_anonymous_caller(running: Running, wire: str, kind: str) -> None:
+    wait_for(lambda: metric(running, "gatehouse_exchanges_active") == 0 or None, "the end of all before it")
     since = mark(running)
     good = running.stack.token("ann", {"groups": ["admin"]}, lifetime=-120.0 if kind == "expired" else 60.0)
     token = good if kind == "expired" else good[:-6] + ("A" * 6 if good[-6:] != "A" * 6 else "B" * 6)

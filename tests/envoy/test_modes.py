@@ -16,9 +16,9 @@ import pytest
 import yaml
 
 from tests.envoy.exchanges import LIST, answer_to, call, event, in_event
-from tests.envoy.harness import Running, Stacks
+from tests.envoy.harness import Running, Stacks, wait_for
 from tests.envoy.keepalive import WHEN, Exchanges, bare, written
-from tests.envoy.observed import decisions, mark
+from tests.envoy.observed import decisions, mark, metric
 from tests.envoy.raw import JSON_LINES, RawAnswer, chunked, head, in_chunks, raw_client, sized
 from tests.envoy.upstream import Script, keeping
 
@@ -309,6 +309,7 @@ def test_a_client_that_expects_100_continue_is_told_to(modes: Exchanges, size: i
 def test_an_answer_of_24_mib_arrives(modes: Exchanges, route: str, message: dict[str, Any], is_sized: bool) -> None:
     value = answer_to(message, "search", text="y" * 24 * MIB)
     body = json.dumps(value).encode()
+    wait_for(lambda: metric(modes.running, "gatehouse_exchanges_active") == 0 or None, "the end of all before it")
     since = mark(modes.running)
     with raw_client(modes.running) as client:
         parts = [body[at : at + 256 * 1024] for at in range(0, len(body), 256 * 1024)]
