@@ -85,10 +85,10 @@ def cases() -> tuple[Case, ...]:
     listing = _dump({"jsonrpc": "2.0", "id": 1, "method": "tools/list"})
     streamed = post("/mcp", call("search"), "stream")
     listening = _head("GET", "/mcp", "stream") + b"\r\n"
-    nothing, buffered = "request headers only (no route governs it)", "both headers, both bodies BUFFERED"
+    buffered = "both headers, both bodies BUFFERED"
     return (
-        Case("unary 300 B", nothing, post("/v1/chat/completions", _sized(_chat, SMALL), "chat-small"), "chat-small"),
-        Case("unary 32 KiB", nothing, post("/v1/chat/completions", _sized(_chat, LARGE), "chat-large"), "chat-large"),
+        Case("unary 300 B", buffered, post("/v1/chat/completions", _sized(_chat, SMALL), "chat-small"), "chat-small"),
+        Case("unary 32 KiB", buffered, post("/v1/chat/completions", _sized(_chat, LARGE), "chat-large"), "chat-large"),
         Case("tools/call 300 B", buffered, post("/mcp", call("search"), "call-small"), "call-small"),
         Case("tools/call 32 KiB", buffered, post("/mcp", call("search", LARGE), "call-large"), "call-large"),
         Case("tools/list", buffered + ", the answer changed", post("/mcp", listing, "list"), "list"),

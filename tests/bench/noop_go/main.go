@@ -14,6 +14,7 @@ import (
 	"io"
 	"log"
 	"net"
+	"slices"
 	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -24,12 +25,12 @@ import (
 
 type processor struct {
 	extprocv3.UnimplementedExternalProcessorServer
-	governed string
+	governed []string
 }
 
 func main() {
 	listen := flag.String("listen", "127.0.0.1:50051", "unix:PATH or HOST:PORT")
-	governed := flag.String("governed", "/mcp", "the path whose bodies are asked for")
+	governed := flag.String("governed", "/mcp,/v1/chat/completions", "the paths whose bodies are asked for")
 	flag.Parse()
 	network, address := "tcp", *listen
 	if path, ok := strings.CutPrefix(*listen, "unix:"); ok {
@@ -40,7 +41,7 @@ func main() {
 		log.Fatal(err)
 	}
 	server := grpc.NewServer()
-	extprocv3.RegisterExternalProcessorServer(server, &processor{governed: *governed})
+	extprocv3.RegisterExternalProcessorServer(server, &processor{governed: strings.Split(*governed, ",")})
 	log.Fatal(server.Serve(listener))
 }
 
@@ -62,7 +63,7 @@ func (p *processor) Process(stream extprocv3.ExternalProcessor_ProcessServer) er
 }
 
 type exchange struct {
-	governed string
+	governed []string
 	get      bool
 	duplex   bool
 }
@@ -98,9 +99,9 @@ func (e *exchange) answer(request *extprocv3.ProcessingRequest) *extprocv3.Proce
 	}
 }
 
-// requestModes asks for nothing more on other paths, and for a POST's body, BUFFERED, on the governed one.
+// requestModes asks for nothing more on other paths, and for a POST's body, BUFFERED, on the governed ones.
 func (e *exchange) requestModes(headers *extprocv3.HttpHeaders) *modev3.ProcessingMode {
-	if path := header(headers, ":path"); path != e.governed {
+	if !slices.Contains(e.governed, header(headers, ":path")) {
 		return &modev3.ProcessingMode{ResponseHeaderMode: modev3.ProcessingMode_SKIP}
 	}
 	e.get = header(headers, ":method") == "GET"
