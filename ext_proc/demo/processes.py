@@ -17,6 +17,7 @@ import random
 import signal
 import socket
 import subprocess
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -82,7 +83,7 @@ class Processes:
             DemoError: there is no such program.
         """
         log = self._logs / f"{name}.log"
-        with log.open("wb") as output:
+        with log.open("wb") as output, _undisturbed():
             try:
                 process = subprocess.Popen(
                     command,
@@ -94,7 +95,7 @@ class Processes:
                 )
             except OSError as error:
                 raise DemoError(f"{name} cannot be started: {error.strerror}: {command[0]}") from error
-        child = self._children[name] = Child(name, process, log, ready)
+            child = self._children[name] = Child(name, process, log, ready)
         return child
 
     def wait_until_ready(self) -> None:
@@ -146,6 +147,24 @@ def every_end_is_ctrl_c() -> Iterator[None]:
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Inside the block signals wait: between a child's start and its being known one would leave it behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals do not come here
+        return
+    waiting: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(number, lambda came, frame: waiting.append(came)) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+        for number in waiting:
+            signal.raise_signal(number)
 
 
 def _ended_within(process: subprocess.Popen[bytes], seconds: float) -> bool:

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -150,6 +151,24 @@ with every_end_is_ctrl_c(), Processes(logs) as processes:
         parent.send_signal(signal.SIGTERM)
         parent.wait(10)
     must_end(child)
+
+
+def test_a_signal_that_comes_while_a_child_is_started_leaves_none_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the child's start and its being known nobody could end it."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(*arguments: Any, **options: Any) -> subprocess.Popen[bytes]:
+        started.append(popen(*arguments, **options))
+        signal.raise_signal(signal.SIGINT)
+        return started[0]
+
+    popen = subprocess.Popen
+    monkeypatch.setattr("ext_proc.demo.processes.subprocess.Popen", start)
+    with pytest.raises(KeyboardInterrupt), Processes(tmp_path) as processes:
+        processes.start("sleeper", SLEEPER, lambda: True)
+    assert started[0].poll() is not None
 
 
 def test_free_ports_are_different_and_can_be_listened_on() -> None:
