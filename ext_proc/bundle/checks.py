@@ -78,6 +78,7 @@ def warnings(bundle: Bundle, policies: Mapping[str, Policy[Any, Any]], describer
         *_slow_decisions(bundle, describer),
         *_unused_policies(bundle, describer),
         *_unreachable_routes(bundle, describer),
+        *_evadable_routes(bundle, describer),
         *_deaf_policies(bundle, policies, describer),
         *_conditions_without_a_message(bundle, policies, describer),
     ]
@@ -108,6 +109,20 @@ def _unreachable_routes(bundle: Bundle, describer: Describer) -> Iterator[Proble
                 message = f"never reached: route {earlier.name!r} above takes all of its requests"
                 yield describer.problem(("routes", index, "match"), message)
                 break
+
+
+def _evadable_routes(bundle: Bundle, describer: Describer) -> Iterator[Problem]:
+    """Routes chosen by what a client writes: with another host or header its requests go ungoverned."""
+    if bundle.unmatched == "deny":
+        return
+    for index, route in enumerate(bundle.routes):
+        anybody = route.match.model_copy(update={"hosts": [], "headers": {}})
+        caught = any(_covers(other.match, anybody) for other in bundle.routes if other is not route)
+        if route.policies and (route.match.hosts or route.match.headers) and not caught:
+            message = (
+                "a request with another host or header is not governed: set unmatched: deny, or add a route for it"
+            )
+            yield describer.problem(("routes", index, "match"), message)
 
 
 def _deaf_policies(bundle: Bundle, policies: Mapping[str, Policy[Any, Any]], describer: Describer) -> Iterator[Problem]:

@@ -147,7 +147,8 @@ class LimitsPart(_Part):
         "set), so stay below it.",
     )
     hold: Duration = Field(
-        default=DEFAULTS.hold, description="The longest that an answer's headers wait for its body to be decided."
+        default=DEFAULTS.hold,
+        description="The longest that headers, of a request or an answer, wait for their body to be decided.",
     )
     json_depth: int = Field(
         default=DEFAULTS.json_depth, ge=1, le=256, description="The deepest nesting of arrays and objects."

@@ -97,6 +97,17 @@ metadata: {name: test}
     ]
 
 
+@pytest.mark.parametrize("match", [{"hosts": ["a.test"]}, {"headers": {"x-a": "b"}}])
+def test_a_route_that_a_client_can_step_around_is_a_warning(match: dict[str, Any]) -> None:
+    bundle = good()
+    bundle["routes"][0]["match"] = {"path": "/mcp", **match}
+    (warning,) = examined(bundle).warnings
+    assert (warning.path, warning.message[:42]) == ("routes[0].match", "a request with another host or header is n")
+    assert examined({**bundle, "unmatched": "deny"}).warnings == ()
+    caught = [*bundle["routes"], {**bundle["routes"][0], "name": "rest", "match": {"path": "/mcp"}}]
+    assert examined({**bundle, "routes": caught}).warnings == ()
+
+
 @pytest.mark.parametrize("section", ["routes", "policies", "limits", "secrets", "headers", "identity"])
 @pytest.mark.parametrize("value", [None, 7, "x", True, [], [7], [[]], {}, {"a": 7}, {"a": {}}])
 def test_a_section_of_any_shape_is_told_and_never_raises(section: str, value: Any) -> None:
@@ -165,6 +176,7 @@ def test_a_route_that_is_never_reached_is_a_warning(earlier: Any, later: Any, re
     bundle = good()
     route = bundle["routes"][0]
     bundle["routes"] = [{**route, "name": "a", "match": earlier}, {**route, "name": "b", "match": later}]
+    bundle["unmatched"] = "deny"  # or else a route for one host is a weakness of its own
     result = examined(bundle)
     assert result.problems == ()
     assert [warning.path for warning in result.warnings] == ([] if reached else ["routes[1].match"])
