@@ -8,7 +8,17 @@ from __future__ import annotations
 from pydantic import BaseModel
 
 from ext_proc.messages import Message, ToolCall, ToolResult
-from ext_proc.policy import Context, Deny, Mutation, NoParameters, Policy, Verdict
+from ext_proc.policy import (
+    Context,
+    Deny,
+    Mutation,
+    NoParameters,
+    Policy,
+    Text,
+    TextVerdict,
+    TextWindow,
+    Verdict,
+)
 
 
 class Guard(Policy[NoParameters, None]):
@@ -48,3 +58,10 @@ class Rewrites(Policy[Words, None]):
 
     def _text(self) -> str:
         return self.parameters.text * self.parameters.times
+
+
+class Sentences(Policy[NoParameters, None]):
+    """Lets a model's text through sentence by sentence, as it came."""
+
+    def on_text(self, text: TextWindow, ctx: Context[None]) -> TextVerdict:
+        return Text(text.start + text.text.rfind(".") + 1)
