@@ -6,6 +6,8 @@ Rules:
 - The events do not depend on how the bytes were cut. So a CR LF is never split: a CR at the end of the input waits for
   the next byte (a stream that ends its lines with CR alone is one byte late).
 - Lines end with LF, CR or CR LF, and with nothing else; only a blank line ends an event.
+- A byte order mark counts at the start of any event. The standard has it at the start of the stream only, and there the
+  client finds it where the events before were taken out: what is read here must be all that may be read there.
 - An event past the limit is handed out in spans, never held; the next event is read again.
 - Time is linear in the input, for one-byte chunks too.
 
@@ -48,7 +50,7 @@ class ServerSentEvent:
         event: its type; "" means "message".
         id: the last `id` in it; None if there is none.
         retry: milliseconds; None if absent or no plain number.
-        marked: whether it begins with the stream's byte order mark.
+        marked: whether it begins with a byte order mark.
     """
 
     raw: bytes = field(repr=False)
@@ -73,7 +75,6 @@ class EventSplitter:
         self._searched = 0  # no event ends before the one that is found from here on
         self._room = limit  # the most bytes of the next span
         self._oversize = False  # whether bytes of the current event have been handed out already
-        self._at_start = True  # of the stream, where a byte order mark may stand
 
     def feed(self, data: bytes) -> list[ServerSentEvent]:
         """The events that `data` completes."""
@@ -99,7 +100,7 @@ class EventSplitter:
                     )
                 )
                 start += self._room
-                self._room, self._oversize, self._at_start = SPAN, True, False
+                self._room, self._oversize = SPAN, True
             if end is None and not final:
                 break
             ended = len(held) if end is None else end
@@ -112,7 +113,7 @@ class EventSplitter:
     def _event_end(self, start: int, *, final: bool) -> int | None:
         """Where the event that begins at `start` ends; None if that cannot be said yet."""
         held = self._held
-        first = start + len(BOM) if self._at_start and held.startswith(BOM, start) else start
+        first = start + len(BOM) if not self._oversize and held.startswith(BOM, start) else start
         end = None if self._oversize else _LINE_END.match(held, first)  # a blank line at once
         if end is None:
             end = _EVENT_END.search(held, max(first, self._searched))
@@ -126,8 +127,8 @@ class EventSplitter:
 
     def _finish(self, raw: bytes, *, terminated: bool) -> ServerSentEvent:
         """The event, or the last span of one that is too large; the next bytes begin another."""
-        oversize, marked = self._oversize, self._at_start and raw.startswith(BOM)
-        self._room, self._oversize, self._at_start = self._limit, False, False
+        oversize, marked = self._oversize, raw.startswith(BOM)
+        self._room, self._oversize = self._limit, False
         if oversize:
             return ServerSentEvent(raw, span=Span.REST)
         return _read(raw, Span.EVENT if terminated else Span.UNTERMINATED, marked=marked)

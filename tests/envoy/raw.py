@@ -8,6 +8,7 @@ Not here: what is asked (exchanges.py).
 
 from __future__ import annotations
 
+import select
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -97,7 +98,23 @@ class RawClient:
         if length is None:
             assert answer.header("connection") == "close", "a body without an end"
             return RawAnswer(status, headers, self._reader.read())
-        return RawAnswer(status, headers, self._exactly(int(length)))
+        return RawAnswer(status, headers, self.exactly(int(length)))
+
+    def exactly(self, count: int) -> bytes:
+        """The next bytes, as they come."""
+        data = self._reader.read(count)
+        assert len(data) == count, "cut off"
+        return data
+
+    def is_silent(self) -> bool:
+        """Whether the connection is open and nothing has come that was not read."""
+        if select.select([self._socket], [], [], 0)[0]:
+            return False
+        self._socket.setblocking(False)
+        try:
+            return not self._reader.peek(1)
+        finally:
+            self._socket.settimeout(_PATIENCE)
 
     def is_closed(self) -> bool:
         """Whether Envoy closes the connection, and has sent nothing more."""
@@ -125,15 +142,15 @@ class RawClient:
 
     def _chunks(self) -> tuple[bytes, tuple[tuple[str, str], ...]]:
         body = bytearray()
-        while size := int(self._reader.readline(), 16):
-            body += self._exactly(size)
-            assert self._exactly(2) == b"\r\n"
+        while size := self._size():
+            body += self.exactly(size)
+            assert self.exactly(2) == b"\r\n"
         return bytes(body), self._lines()
 
-    def _exactly(self, count: int) -> bytes:
-        data = self._reader.read(count)
-        assert len(data) == count, "cut off"
-        return data
+    def _size(self) -> int:
+        line = self._reader.readline()
+        assert line, "cut off"
+        return int(line, 16)
 
 
 @contextmanager

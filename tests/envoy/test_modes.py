@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-import yaml
 
+from tests.envoy.bootstraps import with_trailers
 from tests.envoy.exchanges import LIST, answer_to, call, event, in_event
 from tests.envoy.harness import Running, Stacks, wait_for
 from tests.envoy.keepalive import WHEN, Exchanges, bare, written
@@ -319,21 +319,6 @@ def test_an_answer_of_24_mib_arrives(modes: Exchanges, route: str, message: dict
     length_is_right(answer)
     decision = decisions(modes.running, since, 2)[0]
     assert (decision["outcome"], decision["cause"]) == ("ok", "complete")
-
-
-def with_trailers(bootstrap: str) -> str:
-    """Envoy passes HTTP/1.1's trailers on, which it drops otherwise."""
-    config = yaml.safe_load(bootstrap)
-    (manager,) = config["static_resources"]["listeners"][0]["filter_chains"][0]["filters"]
-    manager["typed_config"]["http_protocol_options"] = {"enable_trailers": True}
-    kind = "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-    options = {"@type": kind, "explicit_http_config": {"http_protocol_options": {"enable_trailers": True}}}
-    for cluster in config["static_resources"]["clusters"]:
-        if cluster["name"] == "mcp":
-            cluster["typed_extension_protocol_options"] = {
-                "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options
-            }
-    return str(yaml.safe_dump(config, sort_keys=False))
 
 
 TRAILERS = (("x-checksum", "17"),)

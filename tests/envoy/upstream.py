@@ -16,11 +16,12 @@ import json
 import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 _PATIENCE = 10.0
 
 Script = Callable[["Request", "Connection"], Awaitable[None]]
+Lines = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +35,10 @@ class Request:
 
     method: str
     path: str
-    headers: tuple[tuple[str, str], ...]
+    headers: Lines
     body: bytes
     connection: int = 0
-    trailers: tuple[tuple[str, str], ...] = ()
+    trailers: Lines = ()
 
     def header(self, name: str) -> str | None:
         """The first value of `name` (lower case)."""
@@ -49,9 +50,12 @@ class Connection:
     """What a script answers with.
 
     Attributes:
+        reader: what comes after what was read of the request: the rest of its body (see `answer_with`), or the bytes of
+            an upgrade.
         kept: whether it stays open after the script.
     """
 
+    reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
     _gates: Mapping[str, threading.Event] = field(default_factory=dict)
     kept: bool = False
@@ -161,6 +165,7 @@ class Upstream:
         self.requests: list[Request] = []
         self.failures: list[BaseException] = []
         self._script: Script = whole(200, b"ok", ("content-type", "text/plain"))
+        self._at_headers = False
         self._gates: dict[str, threading.Event] = {}
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="upstream", daemon=True)
@@ -172,8 +177,13 @@ class Upstream:
         """HOST:PORT."""
         return f"127.0.0.1:{self.port}"
 
-    def answer_with(self, script: Script, gates: Sequence[str] = ()) -> None:
-        """Answers every further request with `script`, which may wait at `gates`; forgets earlier requests."""
+    def answer_with(self, script: Script, gates: Sequence[str] = (), *, at_headers: bool = False) -> None:
+        """Answers every further request with `script`, which may wait at `gates`; forgets earlier requests.
+
+        Args:
+            at_headers: the script begins when the headers are there, and reads as much of the body as it wants to.
+        """
+        self._at_headers = at_headers
         self.requests = []
         self.failures = []
         self._gates = {name: threading.Event() for name in gates}
@@ -218,9 +228,12 @@ class Upstream:
         number, kept = self._connections, True
         try:
             while kept:
-                request = await _read(reader, number)
+                request = await _read_head(reader, number)
+                if not self._at_headers:
+                    body, trailers = await _read_body(reader, dict(request.headers))
+                    request = replace(request, body=body, trailers=trailers)
                 self.requests.append(request)
-                connection = Connection(writer, self._gates)
+                connection = Connection(reader, writer, self._gates)
                 await self._script(request, connection)
                 kept = connection.kept
         except (ConnectionError, asyncio.IncompleteReadError):
@@ -233,21 +246,20 @@ class Upstream:
                 await writer.wait_closed()
 
 
-async def _read(reader: asyncio.StreamReader, connection: int) -> Request:
-    """One HTTP/1.1 request, as Envoy writes it."""
+async def _read_head(reader: asyncio.StreamReader, connection: int) -> Request:
+    """One HTTP/1.1 request, as Envoy writes it, without its body."""
     first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")[:-2]
     method, path, _ = first.split(" ", 2)
-    headers = tuple(_line(line) for line in lines)
-    named = dict(headers)
-    trailers: tuple[tuple[str, str], ...] = ()
-    if named.get("transfer-encoding") == "chunked":
-        body, trailers = await _read_chunks(reader)
-    else:
-        body = await reader.readexactly(int(named.get("content-length", "0")))
-    return Request(method, path, headers, body, connection, trailers)
+    return Request(method, path, tuple(_line(line) for line in lines), b"", connection)
 
 
-async def _read_chunks(reader: asyncio.StreamReader) -> tuple[bytes, tuple[tuple[str, str], ...]]:
+async def _read_body(reader: asyncio.StreamReader, headers: Mapping[str, str]) -> tuple[bytes, Lines]:
+    if headers.get("transfer-encoding") == "chunked":
+        return await _read_chunks(reader)
+    return await reader.readexactly(int(headers.get("content-length", "0"))), ()
+
+
+async def _read_chunks(reader: asyncio.StreamReader) -> tuple[bytes, Lines]:
     body, trailers = bytearray(), []
     while size := int((await reader.readline()).split(b";")[0], 16):
         body += await reader.readexactly(size)

@@ -11,9 +11,10 @@ from ext_proc.engine.plan import ResponsePlan, plan_request, plan_response
 from ext_proc.events import BodyMode
 from ext_proc.headers import Headers
 from ext_proc.limits import Limits
-from ext_proc.messages import McpRequest, Message, RequestHead, ResponseHead, ToolCall
+from ext_proc.messages import ChannelKind, McpRequest, Message, RequestHead, ResponseHead, ToolCall
 from ext_proc.testing import call, rulebook_of
 from tests.exchange.policies import DenyTool, Guard, HideTool, Watcher
+from tests.exchange.text_policies import Counter, DenyWord, InAnswers, InRequests, only
 
 LIMITS = Limits(envoy_buffer=1000, request_body=5000, response_body=5000)
 CALL = ToolCall(call("search"))
@@ -91,6 +92,25 @@ def test_an_answer_is_held_where_it_may_be_changed_and_read_otherwise(
     assert (plan.body, plan.hold_headers) == (body, False)
     assert plan.edits is isinstance(policy, HideTool)
     assert plan.modes.response_trailers is (body in (DUPLEX, BodyMode.STREAMED))
+
+
+@pytest.mark.parametrize(
+    ("policy", "body", "edits"),
+    [
+        (DenyWord("x"), DUPLEX, True),
+        (InAnswers(DenyWord("x")), DUPLEX, True),
+        (Counter(), BodyMode.STREAMED, False),
+        (Binding(DenyWord("x"), enforce=False), BodyMode.STREAMED, False),
+        (InRequests(DenyWord("x")), BodyMode.NONE, False),
+        (only(DenyWord("x"), frozenset({ChannelKind.REASONING})), BodyMode.NONE, False),
+    ],
+)
+def test_an_answer_is_held_for_its_texts_only_where_a_policy_may_edit_such(
+    policy: Any, body: BodyMode, edits: bool
+) -> None:
+    plan = planned(policy, CALL, None, "text/event-stream", read=False)
+    assert (plan.body, plan.edits) == (body, edits)
+    assert planned(policy, LIST, None, "text/event-stream", read=False).body is BodyMode.NONE, "lists hold no text"
 
 
 def test_what_was_reserved_stays_and_its_headers_wait_for_json() -> None:

@@ -147,10 +147,11 @@ def test_an_id_with_nul_is_ignored_and_an_empty_one_counts() -> None:
     assert one(b"id\n\n").id == ""
 
 
-def test_the_byte_order_mark_counts_at_the_start_only() -> None:
-    first, second = split([b"\xef\xbb\xbfdata: a\n\n\xef\xbb\xbfdata: b\n\n"])
-    assert (first.data, first.marked) == (b"a", True)
-    assert (second.data, second.marked) == (None, False)
+def test_a_byte_order_mark_counts_at_the_start_of_any_event() -> None:
+    # In the middle of a stream a client reads past it; at its start, where all before was taken out, it does not.
+    events = split([b"\xef\xbb\xbfdata: a\n\n\xef\xbb\xbfdata: b\n\n\xef\xbb\xbf\r\ndata: c\n\n"])
+    assert [(event.data, event.marked) for event in events] == [(b"a", True), (b"b", True), (None, True), (b"c", False)]
+    assert split([b"data: a\n\xef\xbb\xbfdata: b\n\n"])[0].data == b"a"
 
 
 def test_a_comment_leaves_at_its_blank_line_without_waiting_for_an_event() -> None:
