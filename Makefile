@@ -7,13 +7,15 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test conformance bench lint proto
+.PHONY: help setup demo test conformance bench bench-stores fuzz lint proto
 
 help:
 	@echo "make demo          start Envoy, Gatehouse, an MCP server and two models; ONCE=1 runs the tour and ends"
 	@echo "make test          run the tests, those through a real Envoy too; ARGS='-k name' passes on to pytest"
 	@echo "make conformance   run the official MCP suite through Envoy; it needs npm, once"
 	@echo "make bench         measure against Envoy alone, its mcp filter and a Go no-op; QUICK=1, RECORD=1, PROFILE=1"
+	@echo "make bench-stores  what an operation on a store takes; ARGS='--redis --folder /var/tmp'"
+	@echo "make fuzz          fuzz what reads bytes from outside, a minute; SECONDS=600, ARGS='--only sse --seed 1'"
 	@echo "make lint          ruff, mypy and the import contracts"
 	@echo "make proto         generate ext_proc/wire/pb from proto/"
 	@echo "make setup         only install; PYTHON=python3.12 chooses the interpreter"
@@ -48,6 +50,18 @@ lint: setup
 # Not a test: minutes long, and only meaningful on a machine that does nothing else.
 bench: setup
 	@$(BIN)/python -m tests.bench $(if $(QUICK),--quick) $(if $(RECORD),--record) $(if $(PROFILE),--profile) $(ARGS)
+
+# A minute. Also only meaningful on a machine that does nothing else.
+bench-stores: setup
+	@$(BIN)/python -m tests.bench.stores $(ARGS)
+
+# atheris comes with a libFuzzer of its own, for Linux on x86-64. It is installed only for this, in the version that there
+# is for this Python; where there is none, inputs are changed by chance alone.
+fuzz: setup
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || \
+	    $(BIN)/python -m pip install --quiet --no-input --disable-pip-version-check --retries 1 --timeout 10 --only-binary atheris 'atheris>=3.0' || \
+	    echo "atheris cannot be installed here: fuzzing goes on without it."
+	@$(BIN)/python -m tests.fuzz $(if $(SECONDS),--seconds $(SECONDS)) $(ARGS)
 
 proto: setup
 	$(BIN)/python proto/generate.py

@@ -1,0 +1,35 @@
+"""The targets: each part that reads bytes from outside, with the laws that hold for any bytes at all.
+
+Rules:
+- A target takes bytes and returns nothing; a broken law is an exception.
+- The same bytes give the same verdict.
+
+Not here: the laws themselves (*_laws.py); where inputs come from (seeds.py, mutations.py, libFuzzer through one.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from tests.fuzz.codec_laws import auto, mcp_answer, mcp_request, openai_answer, openai_request
+from tests.fuzz.event_laws import events
+from tests.fuzz.exchange_laws import mcp_exchange, openai_exchange
+from tests.fuzz.framing_laws import content_encoding, json_documents, sse
+from tests.fuzz.wire_laws import wire
+
+Target = Callable[[bytes], None]
+
+TARGETS: Mapping[str, Target] = {
+    "sse": sse,
+    "json": json_documents,
+    "content_encoding": content_encoding,
+    "wire": wire,
+    "mcp_request": mcp_request,
+    "mcp_answer": mcp_answer,
+    "openai_request": openai_request,
+    "openai_answer": openai_answer,
+    "auto": auto,
+    "mcp_exchange": mcp_exchange,
+    "openai_exchange": openai_exchange,
+    "events": events,
+}
