@@ -85,9 +85,15 @@ class TrailersReceived:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """The transport's monotonic time in seconds."""
+    """The transport's time.
+
+    Attributes:
+        now: monotonic seconds, for how long something took or may take.
+        time: seconds since the Unix epoch, for what the world dates: tokens, expiries.
+    """
 
     now: float
+    time: float = 0.0
 
 
 class CloseCause(enum.Enum):

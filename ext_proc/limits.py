@@ -30,6 +30,8 @@ class Limits:
         hold: the longest that a headers reply is held back for a body.
         json_depth: the deepest nesting of arrays and objects.
         json_values: the most values, keys included, in one JSON document: each takes memory of its own, however short.
+        name: the longest name of a method, tool, prompt, resource (its URI) or model, in characters: each is compared
+            with many patterns.
         batch: the most messages in one JSON-RPC batch.
         expansion: the most bytes that a compressed body may make of each of its own.
     """
@@ -43,6 +45,7 @@ class Limits:
     hold: float = 300.0
     json_depth: int = 64
     json_values: int = 500_000
+    name: int = 4096
     batch: int = 64
     expansion: int = 200
 

@@ -3,7 +3,7 @@
 Rules:
 - A policy is one class with `Parameters` (a pydantic model) and `State` (lives for one exchange).
 - The annotation of a hook's message is its subscription: `def on_response(self, message: ToolList, ctx)` sees tool
-  lists only.
+  lists only, `def on_text(self, text: RequestText, ctx)` texts of requests only (TextWindow: both directions).
 - A hook annotated `-> None` only observes; one annotated `-> Verdict` may hold the message back until it has decided.
 - `def` hooks compute, `async def` hooks do I/O. A `def` hook must not block: its time is measured, too late counts as
   an error.
@@ -23,31 +23,57 @@ from pydantic import BaseModel
 from ext_proc.expressions import Condition, Expression, ExpressionError
 from ext_proc.headers import HeaderMutation
 from ext_proc.identity import Identity
-from ext_proc.messages import Channel, ChannelKind, Message, RequestHead, ResponseHead
+from ext_proc.messages import (
+    Channel,
+    ChannelKind,
+    HeadersOnly,
+    Message,
+    RequestHead,
+    RequestText,
+    ResponseHead,
+    ResponseText,
+    Role,
+    TextWindow,
+)
 from ext_proc.secret import Secret
+from ext_proc.stores.keyspace import Keyspace
+from ext_proc.stores.store import ABSENT, NO_STORE, Count, Counted, Entry, Key, Store, StoreError, Write
 from ext_proc.trail import Outcome, Trail
+from ext_proc.units import Period
 
 __all__ = [
+    "ABSENT",
     "Channel",
     "ChannelKind",
     "Condition",
     "Context",
+    "Count",
+    "Counted",
     "Deny",
     "Edit",
+    "Entry",
     "Exchanged",
     "Expression",
     "ExpressionError",
     "HeaderMutation",
+    "Key",
+    "Keyspace",
     "Mutation",
     "NoParameters",
+    "Period",
     "Policy",
+    "RequestText",
     "Respond",
+    "ResponseText",
+    "Role",
     "Secret",
+    "StoreError",
     "Text",
     "TextDeny",
     "TextVerdict",
     "TextWindow",
     "Verdict",
+    "Write",
 ]
 
 Parameters = TypeVar("Parameters", bound=BaseModel)
@@ -123,32 +149,15 @@ Verdict = None | Mutation | Deny | Respond
 
 
 @dataclass(frozen=True, slots=True)
-class TextWindow:
-    """A policy's view of one channel of streamed text: what came since its own watermark.
-
-    Attributes:
-        start: the absolute offset, in characters, of the first character of `text`.
-        closed: nothing will follow: the last call for this channel.
-    """
-
-    channel: Channel
-    start: int
-    text: str
-    closed: bool
-
-    @property
-    def end(self) -> int:
-        """The offset behind the last character."""
-        return self.start + len(self.text)
-
-
-@dataclass(frozen=True, slots=True)
 class Edit:
-    """Replaces the text at [start, end), by absolute offset; start == end inserts."""
+    """Replaces the text at [start, end), by absolute offset; start == end inserts.
+
+    What is put into a string of JSON is escaped by the engine. A text of kind NAME can only be read.
+    """
 
     start: int
     end: int
-    replacement: str
+    replacement: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,16 +170,16 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class TextDeny:
-    """Ends the answer in the protocol's own way.
+    """Ends the answer in the protocol's own way; a request, or an answer that has not begun to leave, is denied.
 
     Attributes:
         reason: a short slug for the trail and metrics.
         message: what the caller may read, where the protocol has a place for it.
-        closing_text: a last text on the channel, before the end.
+        closing_text: a last text on the channel, before the end of a streamed answer; not in JSON.
     """
 
     reason: str
-    message: str = "the answer was stopped"
+    message: str = "a text was not let through"
     closing_text: str = ""
 
 
@@ -183,6 +192,8 @@ class Exchanged:
 
     Attributes:
         now: the transport's monotonic time in seconds, as of the last event.
+        time: its seconds since the Unix epoch, as of the last event.
+        store: where policies keep what outlives the exchange.
         outcome: how the exchange ended; meaningful in `on_complete`.
         variables: the CEL activation, as far as it belongs to the exchange; made by the first who asks.
         measures: figures that policies gave.
@@ -193,7 +204,10 @@ class Exchanged:
     protocol: str
     request: RequestHead
     trail: Trail
+    server: str = ""
     now: float = 0.0
+    time: float = 0.0
+    store: Store = NO_STORE
     response: ResponseHead | None = None
     outcome: Outcome = Outcome.OK
     variables: dict[str, Any] = field(default_factory=dict)
@@ -208,10 +222,13 @@ class Context(Generic[State]):
         deadline: the monotonic time in seconds by which the hook must have answered.
     """
 
-    __slots__ = ("_exchanged", "_reason", "deadline", "state")
+    __slots__ = ("_exchanged", "_policy", "_reason", "_space", "deadline", "state")
 
-    def __init__(self, exchanged: Exchanged, state: State) -> None:
+    def __init__(self, exchanged: Exchanged, state: State, policy: str = "", *, shadow: bool = False) -> None:
         self._exchanged = exchanged
+        self._policy = policy
+        # What a shadow policy keeps is its own: nothing that enforces reads it, nor does itself once it enforces.
+        self._space = "shadow." if shadow else ""
         self._reason = ""
         self.state = state
         self.deadline = float("inf")
@@ -224,6 +241,11 @@ class Context(Generic[State]):
     def route(self) -> str:
         """The route's name in the bundle."""
         return self._exchanged.route
+
+    @property
+    def server(self) -> str:
+        """The upstream's name in the bundle: the route's, unless it names another."""
+        return self._exchanged.server
 
     @property
     def request(self) -> RequestHead:
@@ -240,6 +262,20 @@ class Context(Generic[State]):
         return self._exchanged.now
 
     @property
+    def time(self) -> float:
+        """Seconds since the Unix epoch, as of the last event; for what the world dates (tokens, expiries)."""
+        return self._exchanged.time
+
+    @property
+    def store(self) -> Keyspace:
+        """What this policy keeps beyond the exchange, by its name in the bundle; for `async def` hooks."""
+        return Keyspace(self._exchanged.store, self._space + self._policy)
+
+    def shared(self, space: str) -> Keyspace:
+        """What several policies keep together, by a name that they agree on."""
+        return Keyspace(self._exchanged.store, f"{self._space}shared.{space}")
+
+    @property
     def trail_id(self) -> str:
         return self._exchanged.trail.id
 
@@ -249,7 +285,7 @@ class Context(Generic[State]):
         return self._exchanged.outcome
 
     def variables(self, message: Message | None = None) -> Mapping[str, Any]:
-        """The CEL activation: `identity`, `request`, `route`, and for a message `message` and `args`.
+        """The CEL activation: `identity`, `request`, `route`, `server`, and for a message `message` and `args`.
 
         The part that belongs to the exchange is built once and shared by all policies.
         """
@@ -259,6 +295,7 @@ class Context(Generic[State]):
             shared.update(
                 identity=self._exchanged.identity.as_variables(),
                 route=self._exchanged.route,
+                server=self._exchanged.server,
                 request={
                     "method": head.method,
                     "path": head.path,
@@ -311,7 +348,7 @@ class Policy(Generic[Parameters, State]):
         on_request(self, message: <class>, ctx) -> Verdict
         on_response_headers(self, ctx) -> Verdict
         on_response(self, message: <class>, ctx) -> Verdict
-        on_text(self, text: TextWindow, ctx) -> TextVerdict
+        on_text(self, text: RequestText | ResponseText, ctx) -> TextVerdict
         on_complete(self, ctx) -> None
 
     Args:
@@ -319,7 +356,9 @@ class Policy(Generic[Parameters, State]):
         parameters: the validated parameters.
     """
 
-    # The kinds of channel that `on_text` is called for.
+    # Whether it keeps state beyond the exchange: then several hosts need a store that they share.
+    keeps_state: ClassVar[bool] = False
+    # The kinds of text that `on_text` is called for.
     channels: ClassVar[frozenset[ChannelKind]] = frozenset(ChannelKind)
 
     def __init__(self, name: str, parameters: Parameters) -> None:
@@ -329,6 +368,17 @@ class Policy(Generic[Parameters, State]):
     def new_state(self) -> State:
         """A fresh state for one exchange; None unless overridden."""
         return None  # type: ignore[return-value]  # State is None for a policy that does not override this
+
+    def by_headers(self, message: HeadersOnly, ctx: Context[State]) -> bool | Deny | None:
+        """What `on_request` would say of the request whose headers these are: its denial; True to let it pass;
+        False where only the body tells; None where it may also change what is asked, so that no later policy can tell.
+        """
+        return None
+
+    def challenge(self, error: str) -> str:
+        """`www-authenticate` for a caller whose credential does not hold (RFC 6750 section 3); "" where it is not its
+        matter. `error` is "invalid_token". The first enforcing policy of a route with a word of its own is taken."""
+        return ""
 
     @classmethod
     def parameters_model(cls) -> type[BaseModel]:

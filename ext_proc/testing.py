@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from ext_proc.codecs.mcp import McpCodec
+from ext_proc.credentials.metadata import JWT_NAMESPACE
 from ext_proc.engine.checkpoint import Decision, Pending
 from ext_proc.engine.exchange import Exchange
 from ext_proc.engine.pipeline import Binding, Pipeline
@@ -36,7 +37,6 @@ from ext_proc.events import (
     TrailersReceived,
 )
 from ext_proc.headers import HeaderMutation, Headers
-from ext_proc.identity import JWT_NAMESPACE
 from ext_proc.limits import DEFAULTS, Limits
 from ext_proc.policy import Policy
 from ext_proc.replies import (
@@ -51,9 +51,12 @@ from ext_proc.replies import (
     StreamedBody,
     TrailersReply,
 )
+from ext_proc.stores.embedded import EmbeddedStore
+from ext_proc.stores.store import NO_STORE, Store
 from ext_proc.trail import Trail
 
 Cut = Callable[[bytes], Sequence[bytes]]
+Claims = Mapping[str, Any] | None
 R = TypeVar("R", HeadersReply, ModesReply, BodyReply, StreamedBody, TrailersReply)
 
 
@@ -67,7 +70,7 @@ class HttpRequest:
     headers: dict[str, str] = field(
         default_factory=lambda: {"content-type": "application/json", "accept": "application/json, text/event-stream"}
     )
-    claims: Mapping[str, Any] | None = None  # the payload of a token that Envoy verified
+    claims: Claims = None  # the payload of a token that Envoy verified
     authority: str = "tools.example"
     sized: bool = True
     trailers: dict[str, str] | None = None
@@ -137,18 +140,21 @@ def whole(body: bytes) -> Sequence[bytes]:
     return [body]
 
 
-def play(policy: Policy[Any, Any], sent: Any, answer: Any = None, claims: Mapping[str, Any] | None = None) -> Played:
+def play(
+    policy: Policy[Any, Any], sent: Any, answer: Any = None, claims: Claims = None, store: Store | None = None
+) -> Played:
     """Plays one MCP request through one enforced policy.
 
     Args:
         sent: the JSON-RPC message, as a value or as bytes.
         answer: the upstream's JSON-RPC message; by default an empty result with the request's id.
         claims: the payload of a verified token; None for an unknown caller.
+        store: see `pass_through`.
     """
     if answer is None and isinstance(sent, Mapping):
         result: dict[str, Any] = {"tools": []} if sent.get("method") == "tools/list" else {}
         answer = {"jsonrpc": "2.0", "id": sent.get("id"), "result": result}
-    return pass_through(rulebook_of(policy), request(sent, claims=claims), response(answer))
+    return pass_through(rulebook_of(policy), request(sent, claims=claims), response(answer), store=store)
 
 
 def pass_through(
@@ -157,6 +163,9 @@ def pass_through(
     answer: HttpResponse | Callable[[HttpRequest], HttpResponse],
     cut: Cut = whole,
     fixed: tuple[BodyMode, BodyMode] = (BodyMode.NONE, BodyMode.NONE),
+    *,
+    store: Store | None = None,
+    trail_id: str = "trail-1",
 ) -> Played:
     """Plays one exchange.
 
@@ -164,8 +173,12 @@ def pass_through(
         cut: cuts bodies into chunks wherever Envoy would stream them.
         fixed: the filter's configured body modes, of the request and the response; other than NONE they are not
             overridden.
+        store: e.g. `EmbeddedStore.in_memory()`, for several exchanges; None for one that ends with this exchange.
     """
-    return _Envoy(rulebook, cut, fixed).run(sent, answer)
+    if store is None and any(binding.policy.keeps_state for r in rulebook.routes for binding in r.pipeline.bindings):
+        with EmbeddedStore.in_memory() as own:
+            return pass_through(rulebook, sent, answer, cut, fixed, store=own, trail_id=trail_id)
+    return _Envoy(Exchange(rulebook, trail_id, store or NO_STORE), cut, fixed).run(sent, answer)
 
 
 def decide(exchange: Exchange) -> None:
@@ -201,8 +214,8 @@ class _Answered(Exception):
 class _Envoy:
     """Envoy's part of one exchange."""
 
-    def __init__(self, rulebook: Rulebook, cut: Cut, fixed: tuple[BodyMode, BodyMode]) -> None:
-        self.exchange = Exchange(rulebook, "trail-1")
+    def __init__(self, exchange: Exchange, cut: Cut, fixed: tuple[BodyMode, BodyMode]) -> None:
+        self.exchange = exchange
         self.played = Played(self.exchange.trail)
         self.cut = cut
         self.fixed = fixed
@@ -354,7 +367,7 @@ class _Envoy:
             self._take(TrailersReply)
 
     def _tell(self, event: Event) -> None:
-        self.exchange.receive(Tick(time.monotonic()))
+        self.exchange.receive(Tick(time.monotonic(), time.time()))
         self.exchange.receive(event)
         decide(self.exchange)
         self._outbox.extend(self.exchange.replies())

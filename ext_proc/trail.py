@@ -39,11 +39,13 @@ class Outcome(enum.StrEnum):
 class Stage(enum.StrEnum):
     """Where in the exchange a checkpoint stands."""
 
+    IDENTITY = "identity"
     REQUEST_HEADERS = "request_headers"
     REQUEST = "request"
+    REQUEST_TEXT = "request_text"
     RESPONSE_HEADERS = "response_headers"
     RESPONSE = "response"
-    TEXT = "text"
+    RESPONSE_TEXT = "response_text"
     COMPLETE = "complete"
 
 
@@ -102,6 +104,7 @@ class Trail:
         id: given to the client with a denial, and the key of `explain`.
         route, protocol, method, target: what was asked: the route's name, the codec's family, the protocol's method
             and the tool, prompt, resource or model it is aimed at. Several of a batch are joined by ",".
+        kind, subject, actor: who called: what kind of caller, for whom it is done, and who does it, if not the subject.
         revision: the bundle's.
         started: the transport's monotonic time in seconds; `duration` is in seconds, set at the end.
         cause: "complete", or why the RPC was over before the answer was.
@@ -114,7 +117,9 @@ class Trail:
     protocol: str = ""
     method: str = ""
     target: str = ""
+    kind: str = ""
     subject: str = ""
+    actor: str = ""
     traceparent: str = ""
     started: float = 0.0
     duration: float = 0.0
@@ -161,7 +166,9 @@ class Trail:
             "protocol": self.protocol,
             "method": self.method,
             "target": self.target,
+            "kind": self.kind,
             "subject": self.subject,
+            "actor": self.actor,
             "status": self.status,
             "outcome": str(self.outcome),
             "cause": self.cause,

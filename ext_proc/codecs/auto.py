@@ -18,7 +18,7 @@ from ext_proc.codecs.codec import Codec, Match
 from ext_proc.codecs.mcp import McpCodec
 from ext_proc.framing.json_view import JsonError, colliding_key, parse
 from ext_proc.limits import DEFAULTS
-from ext_proc.messages import RequestHead
+from ext_proc.messages import HeadersOnly, RequestHead
 
 _MARK = "jsonrpc"
 
@@ -56,6 +56,10 @@ class McpByBody(McpCodec):
         """MAYBE for a POST of JSON; GET and DELETE as MCP has them."""
         found = super().matches(head)
         return Match.MAYBE if found is Match.YES and head.method == "POST" else found
+
+    def header_message(self, head: RequestHead) -> HeadersOnly | None:
+        """None: what headers say of a call of MCP's says nothing about a body that may be something else."""
+        return None
 
     def sniff(self, body: bytes) -> bool:
         """Whether it is JSON-RPC (an object with `jsonrpc` in any case, or an array with one), or no JSON at all."""

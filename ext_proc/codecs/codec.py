@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 from ext_proc.limits import Limits
-from ext_proc.messages import Channel, Message, Piece, RequestHead, ResponseHead
+from ext_proc.messages import Channel, HeadersOnly, Message, Opaque, Piece, RequestHead, ResponseHead
 from ext_proc.policy import Deny
 from ext_proc.replies import ImmediateReply
 from ext_proc.trail import Outcome
@@ -47,7 +47,7 @@ class Frame(Protocol):
 
     @property
     def pieces(self) -> Sequence[Piece]:
-        """The texts of channels in it, in the order in which they stand; () where the format has no channels."""
+        """The texts of channels in it, in the order in which they stand; () where they are whole (`Codec.texts`)."""
         ...
 
     @property
@@ -119,6 +119,10 @@ class Codec(Protocol):
         """The message that the headers alone are (MCP's GET and DELETE); None where the body holds it."""
         ...
 
+    def header_message(self, head: RequestHead) -> HeadersOnly | None:
+        """What the headers alone say that the body is; None where they say nothing that could be relied on."""
+        ...
+
     def request_decoder(self, head: RequestHead, limits: Limits) -> Decoder: ...
 
     def response_decoder(
@@ -147,6 +151,18 @@ class Codec(Protocol):
 
     def refusal(self, message: Message, deny: Deny, trail_id: str) -> Message | None:
         """What stands in the place of one denied message: an error with its id, or nothing (None) where none is due."""
+        ...
+
+    def texts(self, message: Message, limits: Limits) -> Sequence[Piece] | Opaque:
+        """The texts of a message that has them whole, in the order in which they stand.
+
+        () for an answer whose frames have them as `pieces`. `Opaque`, malformed or too large, where something that
+        should be text cannot be read as such.
+        """
+        ...
+
+    def with_texts(self, message: Message, texts: Mapping[int, str]) -> Message:
+        """The message with new ones of its `texts`, by index; every byte that is not of them stays."""
         ...
 
     def mirrored_headers(self, message: Message, head: RequestHead) -> Mapping[str, str]:

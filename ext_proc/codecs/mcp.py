@@ -7,33 +7,38 @@ Rules:
   read is not read.
 
 Not here: frames (mcp_frames.py), classes of messages (mcp_messages.py), headers (mcp_headers.py), denials
-(mcp_denials.py).
+(mcp_denials.py), texts (mcp_texts.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ext_proc.codecs import mcp_denials
+from ext_proc.codecs import mcp_denials, mcp_texts
 from ext_proc.codecs.codec import Decoder, Match
 from ext_proc.codecs.content_types import EVENT_STREAM, JSON, plain_type
 from ext_proc.codecs.mcp_frames import ClientReader, EventDecoder, JsonDecoder, ServerReader, Tally
-from ext_proc.codecs.mcp_headers import accepts_events, is_modern, may_batch, mirrored
-from ext_proc.codecs.mcp_messages import Asked
+from ext_proc.codecs.mcp_headers import accepts_events, header_message, is_modern, may_batch, mirrored
+from ext_proc.codecs.mcp_messages import Asked, class_by_request
 from ext_proc.limits import Limits
 from ext_proc.messages import (
+    CacheableResult,
+    HeadersOnly,
     McpError,
     McpNotification,
     McpRequest,
     McpResult,
     Message,
     Opaque,
+    Piece,
+    PromptList,
     RequestHead,
+    ResourceList,
+    ResourceTemplateList,
     ResponseHead,
     ServerRequest,
     SessionEnd,
     StreamOpen,
-    ToolCall,
     ToolList,
     ToolResult,
 )
@@ -42,7 +47,8 @@ from ext_proc.replies import ImmediateReply
 
 # Beside its result, any answer can be an error, and a stream can carry the server's own messages.
 _ALWAYS: tuple[type[Message], ...] = (McpError, McpNotification, ServerRequest, Opaque)
-_ANYTHING: tuple[type[Message], ...] = (ToolResult, ToolList, McpResult, *_ALWAYS)
+_LISTS = (ToolList, ResourceList, ResourceTemplateList, PromptList)
+_ANYTHING: tuple[type[Message], ...] = (ToolResult, *_LISTS, CacheableResult, McpResult, *_ALWAYS)
 
 
 class McpCodec:
@@ -65,6 +71,10 @@ class McpCodec:
         if head.method == "GET":
             return StreamOpen(b"")
         return SessionEnd(b"") if head.method == "DELETE" else None
+
+    def header_message(self, head: RequestHead) -> HeadersOnly | None:
+        """The method and name of a POST of revision 2026-07-28; None for one whose headers are not all in order."""
+        return header_message(head)
 
     def request_decoder(self, head: RequestHead, limits: Limits) -> Decoder:
         """A decoder for a POST's body: one frame, at its end."""
@@ -98,10 +108,8 @@ class McpCodec:
         """The classes that can come back; all of them where no request says what is awaited (none known, a GET)."""
         found: dict[type[Message], None] = {}
         for request in requests:
-            if isinstance(request, ToolCall):
-                found[ToolResult] = None
-            elif isinstance(request, McpRequest):
-                found[ToolList if request.method == "tools/list" else McpResult] = None
+            if isinstance(request, McpRequest):
+                found[class_by_request(request)] = None
         return (*found, *_ALWAYS) if found else _ANYTHING
 
     def denial(
@@ -113,6 +121,14 @@ class McpCodec:
     def refusal(self, message: Message, deny: Deny, trail_id: str) -> Message | None:
         """The error with the denied message's id; None for notifications and for what the server asks."""
         return mcp_denials.refusal(message, deny, trail_id)
+
+    def texts(self, message: Message, limits: Limits) -> Sequence[Piece] | Opaque:
+        """The texts of calls and results: MCP's messages are whole, in streams too."""
+        return mcp_texts.texts_of(message)
+
+    def with_texts(self, message: Message, texts: Mapping[int, str]) -> Message:
+        """A call or result with other texts."""
+        return mcp_texts.with_texts(message, texts)
 
     def mirrored_headers(self, message: Message, head: RequestHead) -> Mapping[str, str]:
         """Mcp-Method and Mcp-Name of revision 2026-07-28; {} on the legacy wire.

@@ -21,7 +21,7 @@ import msgspec
 
 from ext_proc.codecs.codec import NO_TEXTS, Frame
 from ext_proc.codecs.mcp_denials import refusal
-from ext_proc.codecs.mcp_messages import Asked, from_client, from_server, malformed
+from ext_proc.codecs.mcp_messages import Asked, from_client, from_server, longest_name, malformed
 from ext_proc.framing.body import WholeBody
 from ext_proc.framing.json_view import JsonError, parse
 from ext_proc.framing.sse import EventSplitter, ServerSentEvent, Span, encode_event, with_data, without_data
@@ -70,7 +70,7 @@ class JsonFrame:
 
     @property
     def pieces(self) -> Sequence[Piece]:
-        return ()  # MCP's texts are parts of messages, not streams of their own
+        return ()  # MCP's texts are whole: see mcp_texts.py
 
     @property
     def closes(self) -> Sequence[int]:
@@ -103,7 +103,7 @@ class EventFrame:
 
     @property
     def pieces(self) -> Sequence[Piece]:
-        return ()  # MCP's texts are parts of messages, not streams of their own
+        return ()  # MCP's texts are whole: see mcp_texts.py
 
     @property
     def closes(self) -> Sequence[int]:
@@ -260,7 +260,7 @@ class JsonDecoder:
         return self._tally.unanswered
 
     def text_event(self, channel: Channel, text: str) -> bytes:
-        """Nothing: MCP has no channels."""
+        """Nothing: MCP streams no text."""
         return b""
 
     def stream_end(self, deny: Deny, trail_id: str, dropped: Sequence[Frame] = ()) -> bytes:
@@ -307,7 +307,7 @@ class EventDecoder:
         return self._tally.unanswered
 
     def text_event(self, channel: Channel, text: str) -> bytes:
-        """Nothing: MCP has no channels."""
+        """Nothing: MCP streams no text."""
         return b""
 
     def stream_end(self, deny: Deny, trail_id: str, dropped: Sequence[Frame] = ()) -> bytes:
@@ -352,11 +352,20 @@ def _read(raw: bytes, reader: Reader, limits: Limits) -> Payload:
     except JsonError as error:
         return Payload((reader.unreadable(error, raw),))
     if not isinstance(value, list):
-        return Payload((reader.message(value, raw),))
+        return Payload((_well_named(reader.message(value, raw), limits),))
     fault = reader.batch_fault(value, raw)
     if fault is not None:
         return Payload((fault,))
-    return Payload(tuple(reader.batch(value, [bytes(element) for element in _ELEMENTS.decode(raw)])), is_array=True)
+    messages = reader.batch(value, [bytes(element) for element in _ELEMENTS.decode(raw)])
+    return Payload(tuple(_well_named(message, limits) for message in messages), is_array=True)
+
+
+def _well_named(message: Message, limits: Limits) -> Message:
+    """The message, unless a name in it is too long to be compared with every pattern of the rules."""
+    if longest_name(message) <= limits.name:
+        return message
+    request = message.id if isinstance(message, McpRequest) else None
+    return malformed("name-too-long", f"a name has at most {limits.name} characters", message.raw, id=request)
 
 
 def _errors(requests: Sequence[Message], deny: Deny, trail_id: str) -> list[Message]:

@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ext_proc.codecs.content_types import EVENT_STREAM
-from ext_proc.framing.header_value import encode_header_value
+from ext_proc.codecs.mcp_messages import request_class
+from ext_proc.framing.header_value import decode_header_value, encode_header_value
 from ext_proc.headers import Headers
-from ext_proc.messages import McpCall, Message, RequestHead
+from ext_proc.messages import HeadersOnly, McpCall, Message, RequestHead, ToolCall, ToolHeaders
 
 _VERSION = "mcp-protocol-version"
 _MODERN = frozenset({"2026-07-28"})
@@ -21,11 +22,47 @@ _BATCHES = "2025-03-26"
 _VERSION_IN_META = "io.modelcontextprotocol/protocolVersion"
 # Which of the params `Mcp-Name` repeats (2026-07-28, transports: standard headers).
 _NAMED_BY = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
+_ABOUT_TASKS = frozenset({"tasks/get", "tasks/update", "tasks/cancel"})
 
 
 def is_modern(head: RequestHead) -> bool:
     """Whether the request speaks a stateless revision."""
     return head.headers.get(_VERSION) in _MODERN
+
+
+def header_message(head: RequestHead) -> HeadersOnly | None:
+    """What the headers of a POST of revision 2026-07-28 say that its body is.
+
+    Returns:
+        None for another revision, and where a header that is needed is missing, stands twice or cannot be read.
+    """
+    method = _told(head, "mcp-method")
+    # A method that is encoded without need is none that a route of Envoy's would have compared.
+    if (
+        _told(head, _VERSION) not in _MODERN
+        or not method
+        or head.headers.get("mcp-method") != encode_header_value(method)
+    ):
+        return None
+    kind = request_class(method)
+    if _name_key(method) is None:
+        return HeadersOnly(kind, method, "")
+    name = _told(head, "mcp-name")
+    if name is None:
+        return None
+    return ToolHeaders(kind, method, name) if kind is ToolCall else HeadersOnly(kind, method, name)
+
+
+def _told(head: RequestHead, header: str) -> str | None:
+    """The text that a header stands for, if it stands there once and can be read."""
+    lines = head.headers.get_all(header)
+    text = lines[0].decode("latin-1") if len(lines) == 1 else None
+    return decode_header_value(text) if text is not None and text.isascii() and text.isprintable() else None
+
+
+def _name_key(method: str) -> str | None:
+    """Which of the params `Mcp-Name` repeats."""
+    return "taskId" if method in _ABOUT_TASKS else _NAMED_BY.get(method)
 
 
 def is_modern_call(message: Message) -> bool:

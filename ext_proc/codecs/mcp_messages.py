@@ -7,7 +7,7 @@ Rules:
 - What only a request may do is never taken for a notification: without an id a call would slip past the policies for
   requests and might be run all the same.
 - An answer is typed by the request that a client will take it for, so no server chooses its class by another id.
-- `result.tools` that is not a list of named objects is never a message.
+- A list (`result.tools`, `result.resources` ...) that is not one of named objects is never a message.
 
 Not here: bytes (mcp_frames.py), what is answered to a malformed message (mcp_denials.py).
 """
@@ -19,29 +19,58 @@ from typing import Any, NoReturn
 
 from ext_proc.framing.json_view import colliding_key
 from ext_proc.messages import (
+    CacheableResult,
     ClientError,
     ClientResult,
+    CompleteRequest,
     McpAnswer,
+    McpCall,
     McpError,
+    McpList,
     McpNotification,
     McpRequest,
     McpResult,
     Message,
     Opaque,
     PromptGet,
+    PromptList,
+    ResourceList,
     ResourceRead,
+    ResourceTemplateList,
     ServerRequest,
+    SubscriptionsListen,
     ToolCall,
     ToolList,
     ToolResult,
 )
 
 _ENVELOPE = frozenset({"jsonrpc", "id", "method", "params", "result", "error"})
-_PARAMS = frozenset({"name", "arguments", "uri", "_meta", "task", "taskId", "inputResponses", "requestState"})
+_PARAMS = frozenset(
+    {
+        "name",
+        "arguments",
+        "uri",
+        "_meta",
+        "task",
+        "taskId",
+        "inputResponses",
+        "requestState",
+        "ref",
+        "argument",
+        "context",
+        "notifications",
+    }
+)
+_REF = frozenset({"type", "name", "uri"})
+_NAMED_IN_REF = {"ref/prompt": "name", "ref/resource": "uri"}
+_LISTENED = frozenset({"resourceSubscriptions", "taskIds"})
 _ERROR = frozenset({"code", "message", "data"})
 _RESULT = frozenset(
     {
         "tools",
+        "resources",
+        "resourceTemplates",
+        "prompts",
         "nextCursor",
         "content",
         "structuredContent",
@@ -51,6 +80,8 @@ _RESULT = frozenset(
         "inputRequests",
         "requestState",
         "task",
+        "taskId",
+        "tasks",
         "contents",
         "messages",
         "instructions",
@@ -58,10 +89,32 @@ _RESULT = frozenset(
         "ttlMs",
     }
 )
-_TOOL = frozenset({"name", "title", "description", "inputSchema", "outputSchema", "annotations", "_meta"})
+_CACHED = frozenset({"cacheScope", "ttlMs"})
+# The keys of a list's entries.
+_ENTRIES: Mapping[type[McpList], frozenset[str]] = {
+    ToolList: frozenset({"name", "title", "description", "inputSchema", "outputSchema", "annotations", "_meta"}),
+    ResourceList: frozenset({"uri", "name", "title", "description", "mimeType", "annotations", "size", "_meta"}),
+    ResourceTemplateList: frozenset(
+        {"uriTemplate", "name", "title", "description", "mimeType", "annotations", "_meta"}
+    ),
+    PromptList: frozenset({"name", "title", "description", "arguments", "_meta"}),
+}
 _CONTENT = frozenset({"type", "text", "data", "mimeType", "resource", "uri", "name", "description", "_meta"})
 
 _BY_NAME: Mapping[str, type[McpRequest]] = {"tools/call": ToolCall, "prompts/get": PromptGet}
+_BY_METHOD: Mapping[str, type[McpResult]] = {
+    "tools/list": ToolList,
+    "resources/list": ResourceList,
+    "resources/templates/list": ResourceTemplateList,
+    "prompts/list": PromptList,
+    "resources/read": CacheableResult,
+    "server/discover": CacheableResult,
+}
+_BY_PARAMS: Mapping[str, type[McpRequest]] = {
+    "resources/read": ResourceRead,
+    "completion/complete": CompleteRequest,
+    "subscriptions/listen": SubscriptionsListen,
+}
 _BY_URI = frozenset({"resources/read", "resources/subscribe", "resources/unsubscribe"})
 
 
@@ -72,6 +125,19 @@ class _Malformed(Exception):
         super().__init__(detail)
         self.reason = reason
         self.detail = detail
+
+
+def longest_name(message: Message) -> int:
+    """The characters of the longest name in a message: of a method, or of what it is aimed at or lists.
+
+    Of what is listened to, all URIs count together for a sixteenth: each is compared as a name is.
+    """
+    longest = max(len(message.method), len(message.target))
+    if isinstance(message, McpList):
+        return max(longest, *(len(entry[message.named_by]) for entry in message.entries), 0)
+    if isinstance(message, SubscriptionsListen):
+        return max(longest, *(len(uri) for uri in message.uris), sum(len(uri) for uri in message.uris) // 16)
+    return longest
 
 
 def malformed(reason: str, detail: str, raw: bytes, *, id: str | int | None = None) -> Opaque:
@@ -152,6 +218,12 @@ def _from_client(value: Mapping[str, Any], raw: bytes) -> Message:
         if not isinstance(params.get("uri"), str):
             raise _Malformed("mcp-params-invalid", "params.uri must be a string")
         return ResourceRead(value, raw)
+    # The same holds where nothing is referred to, or listened to: whether that is right is for the server to say.
+    if method == "completion/complete" and "ref" in params:
+        _check_ref(params["ref"])
+        return CompleteRequest(value, raw)
+    if method == "subscriptions/listen" and _listens_to_resources(params.get("notifications")):
+        return SubscriptionsListen(value, raw)
     return McpRequest(value, raw)
 
 
@@ -174,27 +246,39 @@ def _result_class(result: Mapping[str, Any], request: McpRequest | None) -> type
     Raises:
         _Malformed: it has not the shape that its class promises.
     """
-    kind = _class_by_shape(result) if request is None else _class_by_request(request)
-    if kind is ToolList:
-        _check_tools(result.get("tools"))
+    kind = _class_by_shape(result) if request is None else class_by_request(request)
+    if issubclass(kind, McpList):
+        _check_list(result.get(kind.holds), kind)
     elif kind is ToolResult:
         _check_tool_result(result)
     return kind
 
 
-def _class_by_request(request: McpRequest) -> type[McpResult]:
+def request_class(method: str) -> type[McpCall]:
+    """The class of a client's message with this method; or of its parent, where its params lack what that promises."""
+    if method.startswith("notifications/"):
+        return McpNotification
+    if method in _BY_NAME:
+        return _BY_NAME[method]
+    return _BY_PARAMS.get(method, McpRequest)
+
+
+def class_by_request(request: McpRequest) -> type[McpResult]:
+    """The class of every result that answers a request."""
     if isinstance(request, ToolCall):
         return ToolResult
-    return ToolList if request.method == "tools/list" else McpResult
+    return _BY_METHOD.get(request.method, McpResult)
 
 
 def _class_by_shape(result: Mapping[str, Any]) -> type[McpResult]:
-    of_a_tool = "content" in result or "structuredContent" in result
-    if "tools" in result:
-        if of_a_tool:
-            raise _Malformed("answer-ambiguous", "a result is a tool list and a tool's result at once")
-        return ToolList
-    return ToolResult if of_a_tool else McpResult
+    found: list[type[McpResult]] = [kind for kind in _ENTRIES if kind.holds in result]
+    if "content" in result or "structuredContent" in result:
+        found.append(ToolResult)
+    if len(found) > 1:
+        raise _Malformed("answer-ambiguous", "a result has the shapes of several methods' at once")
+    if found:
+        return found[0]
+    return CacheableResult if _CACHED & result.keys() else McpResult
 
 
 def _envelope(value: Any) -> Mapping[str, Any]:
@@ -227,6 +311,27 @@ def _check_named(params: Mapping[str, Any]) -> None:
         raise _Malformed("mcp-params-invalid", "params.arguments must be an object")
 
 
+def _check_ref(ref: Any) -> None:
+    if not isinstance(ref, dict) or not isinstance(ref.get("type"), str):
+        raise _Malformed("mcp-params-invalid", "params.ref must be an object with a type")
+    _check_keys(ref, _REF)
+    name = _NAMED_IN_REF.get(ref["type"])
+    if name is not None and not isinstance(ref.get(name), str):
+        raise _Malformed("mcp-params-invalid", f"params.ref.{name} must be a string")
+
+
+def _listens_to_resources(wanted: Any) -> bool:
+    if not isinstance(wanted, dict):
+        return False
+    _check_keys(wanted, _LISTENED)
+    if "resourceSubscriptions" not in wanted:
+        return False
+    uris = wanted["resourceSubscriptions"]
+    if not isinstance(uris, list) or not all(isinstance(uri, str) for uri in uris):
+        raise _Malformed("mcp-params-invalid", "params.notifications.resourceSubscriptions must be a list of strings")
+    return True
+
+
 def _check_answer(value: Mapping[str, Any]) -> None:
     id = value.get("id")
     if "result" in value:
@@ -245,11 +350,11 @@ def _check_answer(value: Mapping[str, Any]) -> None:
     _check_keys(error, _ERROR)
 
 
-def _check_tools(tools: Any) -> None:
-    for tool in _objects(tools, "result.tools"):
-        _check_keys(tool, _TOOL)
-        if not isinstance(tool.get("name"), str):
-            _reject_result("every tool must have a name")
+def _check_list(entries: Any, kind: type[McpList]) -> None:
+    for entry in _objects(entries, f"result.{kind.holds}"):
+        _check_keys(entry, _ENTRIES[kind])
+        if not isinstance(entry.get(kind.named_by), str):
+            _reject_result(f"every entry of {kind.holds} must have a {kind.named_by}")
 
 
 def _check_tool_result(result: Mapping[str, Any]) -> None:

@@ -7,27 +7,30 @@ Rules:
 - `answers` promises: no message of another class comes out of a decoder for these requests.
 
 Not here: frames (openai_chat_frames.py), messages (openai_chat_messages.py), texts and channels
-(openai_chat_texts.py), denials (openai_chat_denials.py).
+(openai_chat_texts.py, openai_chat_request_texts.py), denials (openai_chat_denials.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ext_proc.codecs import openai_chat_denials
+from ext_proc.codecs import openai_chat_denials, openai_chat_request_texts
 from ext_proc.codecs.codec import Decoder, Match
 from ext_proc.codecs.content_types import EVENT_STREAM, JSON, plain_type
 from ext_proc.codecs.openai_chat_answer import Answer
 from ext_proc.codecs.openai_chat_frames import AnswerDecoder, RequestDecoder, StreamDecoder
+from ext_proc.codecs.openai_chat_messages import ChatRequest
 from ext_proc.limits import Limits
 from ext_proc.messages import (
     Completion,
     CompletionChunk,
     Generation,
+    HeadersOnly,
     LlmError,
     Message,
     ModelListing,
     Opaque,
+    Piece,
     RequestHead,
     ResponseHead,
 )
@@ -54,6 +57,10 @@ class OpenAiChatCodec:
     def transport_message(self, head: RequestHead) -> Message | None:
         """The message of a GET; None for a POST."""
         return ModelListing(b"") if head.method == "GET" else None
+
+    def header_message(self, head: RequestHead) -> HeadersOnly | None:
+        """None: no header says what is asked."""
+        return None
 
     def request_decoder(self, head: RequestHead, limits: Limits) -> Decoder:
         """A decoder for a POST's body: one frame, at its end."""
@@ -89,6 +96,15 @@ class OpenAiChatCodec:
     def refusal(self, message: Message, deny: Deny, trail_id: str) -> Message | None:
         """The error in the place of a whole answer; None for an event: the engine ends the stream."""
         return openai_chat_denials.refusal(message, deny, trail_id)
+
+    def texts(self, message: Message, limits: Limits) -> Sequence[Piece] | Opaque:
+        """The texts of a request; the frames of an answer have its own."""
+        return openai_chat_request_texts.texts_of(message, limits) if isinstance(message, ChatRequest) else ()
+
+    def with_texts(self, message: Message, texts: Mapping[int, str]) -> Message:
+        """A request with other texts."""
+        assert isinstance(message, ChatRequest), "nothing else has texts of its own"
+        return openai_chat_request_texts.with_texts(message, texts)
 
     def mirrored_headers(self, message: Message, head: RequestHead) -> Mapping[str, str]:
         """None: no header repeats the body."""

@@ -129,9 +129,12 @@ class RequestDecoder:
 
     def _read(self, raw: bytes) -> Message:
         try:
-            return from_client(parse(raw, self._limits.json_depth, self._limits.json_values), raw)
+            message = from_client(parse(raw, self._limits.json_depth, self._limits.json_values), raw)
         except JsonError as error:
             return malformed(error.reason, error.detail, raw)
+        if len(message.target) > self._limits.name:
+            return malformed("name-too-long", f"a name has at most {self._limits.name} characters", raw)
+        return message
 
     def _frame(self, raw: bytes, message: Message) -> ChatFrame:
         self.outcome = self.outcome.worse(message.outcome)
@@ -241,7 +244,7 @@ def _read(
         holder: "message" of a whole answer, "delta" of a streamed one.
     """
     try:
-        value = parse_tolerant(data, limits.json_depth)
+        value = parse_tolerant(data, limits.json_depth, limits.json_values)
         if answer.failed and not (isinstance(value, dict) and value.get("error")):
             return _unread(answer, raw, _not_openai(data), event)
         value = check_answer(value, holder, listing=answer.listing)

@@ -58,7 +58,6 @@ _REQUEST = frozenset(
         *(name for names in _SPELLINGS.values() for name in names),
     }
 )
-_TURN = frozenset({"role", "content", "name", "refusal", "tool_calls", "tool_call_id", "function_call"})
 _ANSWER = frozenset({"id", "object", "created", "model", "choices", "usage", "error"})
 _CHOICE = frozenset({"index", "delta", "message", "text", "finish_reason", "logprobs"})
 _HELD = frozenset(
@@ -76,6 +75,7 @@ _HELD = frozenset(
         "annotations",
     }
 )
+_TURN = _HELD | {"name", "tool_call_id"}
 
 
 class ChatRequest(Generation):

@@ -1,14 +1,17 @@
-"""OpenAI chat: where text stands in an answer, and what is written when it changes.
+"""OpenAI chat: where text stands in an answer (and in the messages of a request, which have the same fields), and what
+is written when it changes.
 
 Rules:
 - Every field that clients are known to show or run as the model's text is a channel: a copy that nobody reads would
   carry past the policies what was taken out of the original. So a copy is a channel of its own (another `index`),
   decided alike and changed alike.
-- A field of another type than its text is malformed, for some reader may take it as text.
+- A field of another type than its text is malformed, for some reader may take it as text; so is a key beside it that
+  equals a text's but for case.
 - What repeats or indexes a changed text goes with it: logprobs, token ids, annotations, a signature, the audio.
 - All other bytes stay.
 
-Not here: the classes of messages (openai_chat_messages.py), when a choice is over (openai_chat_answer.py).
+Not here: the classes of messages (openai_chat_messages.py), when a choice is over (openai_chat_answer.py), whose words
+the texts of a request are (openai_chat_request_texts.py).
 """
 
 from __future__ import annotations
@@ -20,7 +23,8 @@ from typing import Any, NoReturn
 
 from ext_proc.framing.json_splice import Path
 from ext_proc.framing.json_surrogates import Joined, encode_tolerant
-from ext_proc.messages import Channel, ChannelKind, Piece
+from ext_proc.framing.json_view import colliding_key
+from ext_proc.messages import Channel, ChannelKind, Form, Piece
 
 MAX_INDEX = 1024  # choices of an answer, tool calls of a choice
 
@@ -63,6 +67,11 @@ _LISTED = (
 _OF_CHOICE = ("logprobs", "token_ids")
 _OF_HOLDER = ("annotations", "token_id")
 _BESIDE = {"reasoning_details": "signature", "thinking_blocks": "signature", "audio": "data"}
+# The keys of what texts stand in, below a message or delta.
+_WITHIN = frozenset(
+    {"type", "id", "index", "name", "text", "summary", "refusal", "thinking", "transcript", "data", "signature"}
+    | {"function", "custom", "arguments", "input"}
+)
 
 
 class Malformed(Exception):
@@ -88,7 +97,7 @@ class Spot:
 
     @property
     def piece(self) -> Piece:
-        return Piece(self.channel, self.joined.text)
+        return Piece(self.channel, self.joined.text, form_of(self.channel.kind))
 
 
 def places(choices: Sequence[Mapping[str, Any]], holder: str) -> Iterator[Place]:
@@ -107,9 +116,11 @@ def places(choices: Sequence[Mapping[str, Any]], holder: str) -> Iterator[Place]
         if choice.get("message" if holder == "delta" else "delta"):
             # A stream's snapshots, for one: no policy could take out of them what goes on in the next.
             _reject("a choice keeps text where it has no place")
-        held = _object(choice, holder)
+        held = choice.get(holder) or {}
+        if not isinstance(held, dict):
+            _reject(f"{holder} must be an object")
         if held:
-            yield from _of_holder(held, number, (*at, holder))
+            yield from of_holder(held, number, (*at, holder))
 
 
 def index_of(value: Mapping[str, Any], position: int) -> int:
@@ -131,16 +142,30 @@ def changes_for(value: Mapping[str, Any], spots: Sequence[Spot], texts: Mapping[
     changes: dict[Path, bytes | None] = {}
     for number, text in texts.items():
         spot = spots[number]
-        if not isinstance(_at(value, spot.path), str):
+        if not isinstance(at_path(value, spot.path), str):
             continue
         changes[spot.path] = encode_tolerant(spot.joined.written(text))
-        choice, holder, field = spot.path[:2], spot.path[:3], spot.path[3:4]
-        repeated = [(*choice, name) for name in _OF_CHOICE]
-        if field:
-            repeated += [(*holder, name) for name in _OF_HOLDER]
-            repeated += [(*spot.path[:-1], name) for key, name in _BESIDE.items() if key == field[0]]
-        changes.update((path, None) for path in repeated if _at(value, path) not in (None, []))
+        repeated = [(*spot.path[:2], name) for name in _OF_CHOICE] + beside(spot.path, 3)
+        changes.update((path, None) for path in repeated if at_path(value, path) not in (None, []))
     return changes
+
+
+def beside(path: Path, holder: int) -> list[Path]:
+    """Where, beside a text, what repeats or indexes it may stand.
+
+    Args:
+        holder: how many steps lead to the message or delta that it is of.
+    """
+    field = path[holder : holder + 1]
+    if not field:
+        return []
+    found: list[Path] = [(*path[:holder], name) for name in _OF_HOLDER]
+    return found + [(*path[:-1], name) for key, name in _BESIDE.items() if key == field[0]]
+
+
+def form_of(kind: ChannelKind) -> Form:
+    """What a text of this kind is."""
+    return Form.WRITTEN_JSON if kind is ChannelKind.TOOL_ARGUMENTS else Form.PLAIN
 
 
 def delta_with(channel: Channel, text: str) -> dict[str, Any]:
@@ -169,10 +194,16 @@ def delta_with(channel: Channel, text: str) -> dict[str, Any]:
     return {"index": channel.choice, "delta": delta, "finish_reason": None}
 
 
-def _of_holder(held: Mapping[str, Any], choice: int, at: Path) -> Iterator[Place]:
+def of_holder(held: Mapping[str, Any], choice: int, at: Path) -> Iterator[Place]:
+    """Every text of a message or delta.
+
+    Raises:
+        Malformed: something has another type than its field's.
+    """
     for name, kind, index in _PLAIN:
         if name == "content" and isinstance(held.get(name), list):
-            yield from _parts(_objects(held, name), choice, (*at, name))
+            for position, part in enumerate(_objects(held, name)):
+                yield from of_part(part, choice, (*at, name, position))
         else:
             yield from _text(held, name, kind, choice, index, at)
     for field, names, index in _LISTED:
@@ -192,16 +223,19 @@ def _of_holder(held: Mapping[str, Any], choice: int, at: Path) -> Iterator[Place
         yield from _text(custom, "input", ChannelKind.TOOL_INPUT, choice, index, (*where, "custom"))
 
 
-def _parts(parts: Sequence[Mapping[str, Any]], choice: int, at: Path) -> Iterator[Place]:
-    """The texts of content in parts (Mistral's reasoning models stream it so)."""
-    for position, part in enumerate(parts):
-        where = (*at, position)
-        yield from _text(part, "text", ChannelKind.CONTENT, choice, Content.CONTENT, where)
-        yield from _text(part, "refusal", ChannelKind.REFUSAL, choice, 0, where)
-        for number, thought in enumerate(_objects(part, "thinking")):
-            yield from _text(
-                thought, "text", ChannelKind.REASONING, choice, Reasoning.PARTS, (*where, "thinking", number)
-            )
+def of_part(part: Mapping[str, Any], choice: int, at: Path) -> Iterator[Place]:
+    """The texts of a part of content (Mistral's reasoning models stream it so, requests may hold it).
+
+    Raises:
+        Malformed: something has another type than its field's.
+    """
+    yield from _text(part, "text", ChannelKind.CONTENT, choice, Content.CONTENT, at)
+    yield from _text(part, "refusal", ChannelKind.REFUSAL, choice, 0, at)
+    if isinstance(part.get("thinking"), str):
+        yield from _text(part, "thinking", ChannelKind.REASONING, choice, Reasoning.PARTS, at)
+        return
+    for number, thought in enumerate(_objects(part, "thinking")):
+        yield from _text(thought, "text", ChannelKind.REASONING, choice, Reasoning.PARTS, (*at, "thinking", number))
 
 
 def _text(value: Mapping[str, Any], name: str, kind: ChannelKind, choice: int, index: int, at: Path) -> Iterator[Place]:
@@ -219,6 +253,7 @@ def _object(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
         return {}
     if not isinstance(found, dict):
         _reject(f"{name} must be an object")
+    check_within(found)
     return found
 
 
@@ -228,10 +263,22 @@ def _objects(value: Mapping[str, Any], name: str) -> Sequence[Mapping[str, Any]]
         return ()
     if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
         _reject(f"{name} must be a list of objects")
+    for item in found:
+        check_within(item)
     return found
 
 
-def _at(value: Any, path: Path) -> Any:
+def check_within(value: Mapping[str, Any]) -> None:
+    """Looks at the keys of what texts stand in, below a message or delta.
+
+    Raises:
+        Malformed: one equals one of the protocol's but for case.
+    """
+    if colliding_key(value, _WITHIN) is not None:
+        _reject("a key equals one of the protocol's but for upper and lower case")
+
+
+def at_path(value: Any, path: Path) -> Any:
     """What stands at a path; None where nothing does."""
     for step in path:
         if isinstance(value, dict):

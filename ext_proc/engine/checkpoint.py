@@ -13,9 +13,14 @@ from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ext_proc.messages import Message
-from ext_proc.policy import Context, Deny, Exchanged, Mutation, Respond, Text, TextDeny, TextWindow
+from ext_proc.events import NO_FACTS, EnvoyFacts
+from ext_proc.identity import Identity
+from ext_proc.messages import Message, TextWindow
+from ext_proc.policy import Context, Deny, Exchanged, Mutation, Respond, Text, TextDeny
 from ext_proc.trail import Stage
+
+MOST_ASKED = 64  # questions that one exchange keeps for later
+MOST_KEPT = 1024 * 1024  # bytes of messages
 
 
 @dataclass(slots=True)
@@ -27,6 +32,28 @@ class Budget:
 
 
 @dataclass(slots=True)
+class Later:
+    """What shadow policies are asked once the exchange is over, because they would have to be waited for.
+
+    Attributes:
+        asked: by whom (the position of the policy), at which stage, about which message; in the order of the exchange.
+        left: bytes of messages that may still be kept.
+    """
+
+    asked: list[tuple[int, Stage, Message | None]] = field(default_factory=list)
+    left: int = MOST_KEPT
+
+    def keep(self, index: int, stage: Stage, message: Message | None) -> bool:
+        """Whether it was kept: not where that would be too much."""
+        size = 0 if message is None else len(message.raw)
+        if len(self.asked) >= MOST_ASKED or size > self.left:
+            return False
+        self.left -= size
+        self.asked.append((index, stage, message))
+        return True
+
+
+@dataclass(slots=True)
 class Checkpoint:
     """What is to be decided.
 
@@ -35,8 +62,11 @@ class Checkpoint:
         exchanged: the exchange as policies see it.
         contexts: the contexts of this exchange by position of the policy; the pipeline's own memory between stages.
         budget: what the hooks may take; the pipeline takes from it what they took.
-        message: the message in question; None at the headers stages, for text, and at COMPLETE.
-        windows: at stage TEXT, what each policy is shown of a channel, by position of the policy.
+        message: the message in question; None at the headers stages, for text, and at COMPLETE; at REQUEST_HEADERS
+            what the headers say that the body is, once the hooks of that stage were asked.
+        windows: of a text, what each policy is shown, by position of the policy.
+        later: what waits for COMPLETE.
+        facts: at stage IDENTITY, what Envoy verified and forwarded.
     """
 
     stage: Stage
@@ -45,6 +75,8 @@ class Checkpoint:
     budget: Budget
     message: Message | None = None
     windows: Mapping[int, TextWindow] = field(default_factory=dict)
+    later: Later = field(default_factory=Later)
+    facts: EnvoyFacts = NO_FACTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +86,18 @@ class Decision:
     Attributes:
         mutation: what the policies changed; its `message` is the last version, None where nobody changed it.
         denial: the first enforced Deny or Respond, which stopped the rest; None if it may go on.
-        texts: at stage TEXT, the word of each policy that was shown a window, by its position.
-        text_denial: at stage TEXT, the first enforced TextDeny, which stopped the rest.
+        texts: of a text, the word of each policy that was shown a window, by its position.
+        text_denial: of a text, the first enforced TextDeny, which stopped the rest.
+        identity: at stage IDENTITY, who calls; None where that was denied.
+        settled: of headers alone, whether every policy that would be asked about the body would let it pass unchanged.
     """
 
     mutation: Mutation = field(default_factory=Mutation)
     denial: Deny | Respond | None = None
     texts: Mapping[int, Text] = field(default_factory=dict)
     text_denial: TextDeny | None = None
+    identity: Identity | None = None
+    settled: bool = False
 
 
 PASS = Decision()

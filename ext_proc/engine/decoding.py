@@ -71,8 +71,10 @@ class _OpaqueFrame:
         joined: Sequence[Message] = (),
         texts: Mapping[int, str] = NO_TEXTS,
     ) -> bytes:
-        """What joins is all there is."""
-        return b"".join(message.raw for message in joined)
+        """See `codec.Frame`."""
+        message = changes.get(0, self.message)
+        own = self.raw if message is self.message else b"" if message is None else message.raw
+        return own + b"".join(message.raw for message in joined)
 
 
 def _too_large(raw: bytes) -> Frame:

@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from ext_proc.engine.checkpoint import Budget, Checkpoint, Decision
+from ext_proc.engine.identification import Identification
 from ext_proc.engine.pipeline import Pipeline
 from ext_proc.engine.request_side import RequestSide
 from ext_proc.engine.response_side import ResponseSide
@@ -33,6 +34,7 @@ from ext_proc.events import (
     TrailersReceived,
 )
 from ext_proc.replies import Abort, Finish, Reply
+from ext_proc.stores.store import NO_STORE, Store
 from ext_proc.trail import Outcome, Stage, Trail
 
 _NOBODY = Pipeline((), lambda: 0.0)
@@ -44,14 +46,15 @@ class Exchange:
     Args:
         rulebook: the bundle it begins and ends with.
         trail_id: the id that a denied client is told.
+        store: where policies keep what outlives the exchange.
 
     Attributes:
         trail: the record; final once COMPLETE was resolved.
     """
 
-    def __init__(self, rulebook: Rulebook, trail_id: str) -> None:
+    def __init__(self, rulebook: Rulebook, trail_id: str, store: Store = NO_STORE) -> None:
         self.trail = Trail(trail_id, revision=rulebook.revision)
-        self._scope = Scope(rulebook, self.trail)
+        self._scope = Scope(rulebook, self.trail, store)
         self._request = RequestSide(self._scope)
         self._response = ResponseSide(self._scope)
         self._inbox: deque[HeadersReceived | BodyReceived | TrailersReceived] = deque()
@@ -64,8 +67,10 @@ class Exchange:
         self._aborted = False
 
     @property
-    def pipeline(self) -> Pipeline:
+    def pipeline(self) -> Pipeline | Identification:
         """Whose `decide` is to be run for the outstanding checkpoint."""
+        if self._checkpoint is not None and self._checkpoint.stage is Stage.IDENTITY:
+            return self._scope.rulebook.identity
         return _NOBODY if self._scope.route is None else self._scope.route.pipeline
 
     @property
@@ -76,7 +81,7 @@ class Exchange:
     def receive(self, event: Event) -> None:
         """Takes one event. Whatever it holds, this does not raise; after `Closed` further events are ignored."""
         if isinstance(event, Tick):
-            self._tick(event.now)
+            self._tick(event)
         elif self._closed:
             return
         elif isinstance(event, Closed):
@@ -118,18 +123,21 @@ class Exchange:
 
     def _holding(self) -> RequestSide | ResponseSide | None:
         """The side that holds a headers reply back; never both."""
+        if self._closed or self._aborted:
+            return None
         for side in (self._request, self._response):
             if side.held_since is not None:
                 return side
         return None
 
-    def _tick(self, now: float) -> None:
+    def _tick(self, tick: Tick) -> None:
+        now = tick.now
         if not self._started:
             self._started = True
             self.trail.started = now
-        self._scope.exchanged.now = now
+        self._scope.exchanged.now, self._scope.exchanged.time = now, tick.time
         wake_at = self.wake_at()
-        if wake_at is not None and now >= wake_at and self._steps is None and not self._closed:
+        if wake_at is not None and now >= wake_at and self._steps is None:
             side = self._holding()
             assert side is not None
             side.expire()
@@ -175,4 +183,7 @@ class Exchange:
         if cause is CloseCause.HALF_CLOSED and not self._aborted:
             self._scope.send(Finish())
         self._handed_out = False
-        self._checkpoint = Checkpoint(Stage.COMPLETE, self._scope.exchanged, self._scope.contexts, Budget(float("inf")))
+        scope = self._scope
+        self._checkpoint = Checkpoint(
+            Stage.COMPLETE, scope.exchanged, scope.contexts, Budget(float("inf")), later=scope.later
+        )

@@ -1,7 +1,8 @@
 """A policy's hooks, read from its class: which stages it wants, which messages, and whether it may hold them back.
 
 Rules:
-- The annotation is the subscription: a hook's message class, or a union of them, is all it sees.
+- The annotation is the subscription: a hook's message class, or a union of them, is all it sees; and `on_text` sees the
+  texts of one direction or both by the class of its window.
 - `-> None` only observes; any other return annotation may change or deny.
 - What cannot be read from the class is an error when the bundle is loaded.
 
@@ -12,24 +13,27 @@ from __future__ import annotations
 
 import inspect
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from ext_proc.messages import Message
+from ext_proc.messages import Message, RequestText, ResponseText, TextWindow
 from ext_proc.policy import Policy
 from ext_proc.trail import Stage
 
 _STAGES = {
     Stage.REQUEST_HEADERS: "on_request_headers",
     Stage.REQUEST: "on_request",
+    Stage.REQUEST_TEXT: "on_text",
     Stage.RESPONSE_HEADERS: "on_response_headers",
     Stage.RESPONSE: "on_response",
-    Stage.TEXT: "on_text",
+    Stage.RESPONSE_TEXT: "on_text",
     Stage.COMPLETE: "on_complete",
 }
 _WITH_MESSAGE = (Stage.REQUEST, Stage.RESPONSE)
-_TWO_ARGUMENTS = (*_WITH_MESSAGE, Stage.TEXT)
+# What `on_text` is shown; a hook annotated with their common class has both stages.
+WINDOWS: Mapping[Stage, type[TextWindow]] = {Stage.REQUEST_TEXT: RequestText, Stage.RESPONSE_TEXT: ResponseText}
+_TWO_ARGUMENTS = (*_WITH_MESSAGE, *WINDOWS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,7 @@ def hooks_of(policy: Policy[Any, Any]) -> dict[Stage, Hook]:
         parameters = [parameter for parameter in inspect.signature(function).parameters if parameter != "self"]
         expected = 2 if stage in _TWO_ARGUMENTS else 1
         if len(parameters) != expected:
-            first = "text, " if stage is Stage.TEXT else "message, "
+            first = "text, " if stage in WINDOWS else "message, "
             raise TypeError(f"{where} must take (self, {first if expected == 2 else ''}ctx)")
         try:
             hints = get_type_hints(function)
@@ -76,6 +80,8 @@ def hooks_of(policy: Policy[Any, Any]) -> dict[Stage, Hook]:
             raise TypeError(f"{where}: cannot read its annotations ({error})") from error
         if "return" not in hints:
             raise TypeError(f"{where} needs a return annotation: Verdict, or None if it only observes")
+        if stage in WINDOWS and not _is_shown(WINDOWS[stage], hints.get(parameters[0]), where):
+            continue
         found[stage] = Hook(
             call=getattr(policy, name),
             wants=_classes(hints.get(parameters[0]), where) if stage in _WITH_MESSAGE else (),
@@ -85,9 +91,23 @@ def hooks_of(policy: Policy[Any, Any]) -> dict[Stage, Hook]:
     return found
 
 
+def _is_shown(window: type[TextWindow], annotation: Any, where: str) -> bool:
+    """Whether an `on_text` hook with this annotation is shown such windows."""
+    options = _options(annotation)
+    for option in options:
+        if not (isinstance(option, type) and issubclass(option, TextWindow)):
+            known = "RequestText, ResponseText or TextWindow (both directions)"
+            raise TypeError(f"{where}: annotate its text with {known}, not {option!r}")
+    return issubclass(window, options)
+
+
+def _options(annotation: Any) -> tuple[Any, ...]:
+    return get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
+
+
 def _classes(annotation: Any, where: str) -> tuple[type[Message], ...]:
-    options = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
+    options = _options(annotation)
     for option in options:
         if not (isinstance(option, type) and issubclass(option, Message)):
             raise TypeError(f"{where}: annotate its message with a class of ext_proc.messages, not {option!r}")
-    return tuple(options)
+    return options

@@ -3,8 +3,9 @@
 Rules:
 - Requests run in list order, responses and COMPLETE in reverse; each policy sees the message as changed so far.
 - The first enforced Deny or Respond stops the rest. `on_complete` runs for every policy that was started.
-- A shadow policy decides and is recorded; it changes nothing, and nothing later sees it. Its `async` hooks are not
-  awaited where they would delay an exchange: they run at COMPLETE only, and are recorded as skipped elsewhere.
+- A shadow policy decides and is recorded; it changes nothing, and nothing later sees it. Its `async` hooks delay no
+  exchange: they are asked at COMPLETE, in the order in which the exchange came to them. What would be too much to keep
+  until then, and text, is recorded as skipped.
 - A policy that raises, returns what is no verdict, or is too late is recorded; then `on_error` decides.
 - `decide` is a generator: `def` hooks run inline, the awaitable of each `async def` hook is yielded as `Pending`.
 
@@ -14,18 +15,19 @@ Not here: what a decision does to the exchange (exchange.py), time limits of Env
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ext_proc.engine.checkpoint import PASS, Checkpoint, Decision, Pending
-from ext_proc.engine.hooks import Hook, hooks_of
+from ext_proc.engine.hooks import WINDOWS, Hook, hooks_of
 from ext_proc.engine.verdicts import is_verdict
 from ext_proc.errors import PolicyError
 from ext_proc.expressions import Expression, ExpressionError
-from ext_proc.messages import ChannelKind, Completion, Message
-from ext_proc.policy import Context, Deny, Mutation, Policy, Respond, Text, TextDeny, TextVerdict, TextWindow, Verdict
+from ext_proc.messages import ChannelKind, HeadersOnly, Message, TextWindow
+from ext_proc.policy import Context, Deny, Mutation, Policy, Respond, Text, TextDeny, TextVerdict, Verdict
 from ext_proc.trail import Entry, Stage, Word
 
-_BACKWARDS = (Stage.RESPONSE_HEADERS, Stage.RESPONSE, Stage.TEXT, Stage.COMPLETE)
+_BACKWARDS = (Stage.RESPONSE_HEADERS, Stage.RESPONSE, Stage.RESPONSE_TEXT, Stage.COMPLETE)
 _NO_MUTATION = Mutation()
 
 
@@ -77,6 +79,11 @@ class Pipeline:
         for stage in Stage:
             found = [(i, b, b.hooks[stage]) for i, b in enumerate(self.bindings) if stage in b.hooks]
             self._by_stage[stage] = tuple(reversed(found) if stage in _BACKWARDS else found)
+        self._listeners = {stage: {i: b.policy.channels for i, b, _ in self._by_stage[stage]} for stage in WINDOWS}
+        self._editors = {
+            stage: frozenset(i for i, b, hook in self._by_stage[stage] if b.enforce and not hook.observes)
+            for stage in WINDOWS
+        }
 
     @property
     def enforces(self) -> bool:
@@ -89,36 +96,37 @@ class Pipeline:
         """Whether any policy has a hook at `stage`."""
         return bool(self._by_stage[stage])
 
-    @property
-    def guards_answers(self) -> bool:
-        """Whether any policy can stop something in an answer's body: if so, what cannot be read may not pass."""
-        hooks = (*self._by_stage[Stage.RESPONSE], *self._by_stage[Stage.TEXT])
-        return any(binding.enforce and not hook.observes for _, binding, hook in hooks)
-
     def guards(self, classes: Iterable[type[Message]]) -> bool:
         """Whether an answer of these classes may not leave undecided: a message of it, or a text in it."""
         possible = tuple(classes)
-        # Text is in completions only: protocols without channels have none.
-        texts = bool(self.editors) and any(issubclass(message, Completion) for message in possible)
+        texts = self.shows_text(Stage.RESPONSE_TEXT, possible, holding=True)
         return texts or self._any(Stage.RESPONSE, possible, holding=True)
 
     def reads(self, classes: Iterable[type[Message]]) -> bool:
         """Whether any policy, observers and shadows too, wants an answer of these classes."""
         possible = tuple(classes)
-        texts = self.has(Stage.TEXT) and any(issubclass(message, Completion) for message in possible)
+        texts = self.shows_text(Stage.RESPONSE_TEXT, possible)
         return texts or self._any(Stage.RESPONSE, possible, holding=False)
 
-    @property
-    def listeners(self) -> Mapping[int, frozenset[ChannelKind]]:
-        """The policies that are shown text, in their order, each with the kinds of channel that it wants."""
-        return {index: binding.policy.channels for index, binding, _ in self._by_stage[Stage.TEXT]}
+    def shows_text(self, stage: Stage, classes: Iterable[type[Message]], *, holding: bool = False) -> bool:
+        """Whether any policy (one that may edit or stop it, if `holding`) is shown a text that these classes may hold.
 
-    @property
-    def editors(self) -> frozenset[int]:
+        Args:
+            stage: REQUEST_TEXT or RESPONSE_TEXT.
+        """
+        listeners = self._listeners[stage]
+        if not listeners:
+            return False
+        kinds = frozenset().union(*(message.texts for message in classes))
+        return any(listeners[index] & kinds for index in (self._editors[stage] if holding else listeners))
+
+    def listeners(self, stage: Stage) -> Mapping[int, frozenset[ChannelKind]]:
+        """The policies that are shown text at this stage, in their order, each with the kinds of text that it wants."""
+        return self._listeners[stage]
+
+    def editors(self, stage: Stage) -> frozenset[int]:
         """Those of the listeners that may edit or stop text: it may not leave before they are done with it."""
-        return frozenset(
-            index for index, binding, hook in self._by_stage[Stage.TEXT] if binding.enforce and not hook.observes
-        )
+        return self._editors[stage]
 
     def wants(self, stage: Stage, classes: Iterable[type[Message]]) -> bool:
         """Whether any policy would see a message of one of `classes` at `stage`."""
@@ -148,8 +156,12 @@ class Pipeline:
             The decision. Never raises for a policy's fault.
         """
         stage, message = checkpoint.stage, checkpoint.message
-        if stage is Stage.TEXT:
+        if isinstance(message, HeadersOnly):
+            return self._foresee(message, checkpoint)
+        if stage in WINDOWS:
             return (yield from self._decide_text(checkpoint))
+        if stage is Stage.COMPLETE:
+            yield from self._ask_later(checkpoint)
         folded = _NO_MUTATION
         for index, binding, hook in self._by_stage[stage]:
             if message is not None and not isinstance(message, hook.wants):
@@ -169,42 +181,79 @@ class Pipeline:
                     message = verdict.message
         return PASS if folded is _NO_MUTATION else Decision(folded)
 
+    def _foresee(self, message: HeadersOnly, checkpoint: Checkpoint) -> Decision:
+        """What the policies that would be asked about the body say of its headers."""
+        settled = True
+        for index, binding in enumerate(self.bindings):
+            hook = binding.hooks.get(Stage.REQUEST)
+            if hook is not None and issubclass(message.stands_for, hook.wants):
+                foreseen = _Run(index, binding, hook, checkpoint, self._clock).foresee(message)
+                if isinstance(foreseen, Deny) and binding.enforce:
+                    return Decision(denial=foreseen)
+                if foreseen is None and binding.enforce:
+                    return PASS
+                settled = settled and foreseen is True
+        return Decision(settled=settled and not self.shows_text(Stage.REQUEST_TEXT, (message.stands_for,)))
+
+    def _ask_later(self, checkpoint: Checkpoint) -> Generator[Pending, Any, None]:
+        """Asks shadow policies what they could not be asked before, for the record alone."""
+        waiting, checkpoint.later.asked = checkpoint.later.asked, []
+        for index, stage, message in waiting:
+            binding = self.bindings[index]
+            then = replace(checkpoint, stage=stage, message=message)
+            yield from _Run(index, binding, binding.hooks[stage], then, self._clock, late=True).ask(message)
+
     def _decide_text(self, checkpoint: Checkpoint) -> Generator[Pending, Any, Decision]:
-        """Shows each policy its window. Silence means that it is done with all of it."""
+        """Shows each policy its window. Silence means that it is done with all of it.
+
+        There may be very many texts, and hooks that take next to nothing: so the asking too is taken from the budget.
+        """
         texts: dict[int, Text] = {}
-        for index, binding, hook in self._by_stage[Stage.TEXT]:
+        budget, left, began = checkpoint.budget, checkpoint.budget.left, self._clock()
+        for index, binding, hook in self._by_stage[checkpoint.stage]:
             window = checkpoint.windows.get(index)
             if window is None:
                 continue
             verdict = yield from _Run(index, binding, hook, checkpoint, self._clock).ask(window)
-            if isinstance(verdict, TextDeny) and index in self.editors:
+            if isinstance(verdict, TextDeny) and index in self._editors[checkpoint.stage]:
                 return Decision(text_denial=verdict)
             texts[index] = verdict if isinstance(verdict, Text) else Text(window.end)
+        budget.left = min(budget.left, left - (self._clock() - began))
         return Decision(texts=texts)
 
     def fault(self, index: int, reason: str, checkpoint: Checkpoint) -> bool:
         """Records a fault in what a policy said of text; whether its `on_error` denies."""
         binding = self.bindings[index]
-        run = _Run(index, binding, binding.hooks[Stage.TEXT], checkpoint, self._clock)
+        run = _Run(index, binding, binding.hooks[checkpoint.stage], checkpoint, self._clock)
         return run.failed(reason, 0.0) is not None
 
 
 class _Run:
     """One call of one hook: condition, time, verdict, and the entry in the trail."""
 
-    __slots__ = ("binding", "checkpoint", "clock", "context", "hook", "index")
+    __slots__ = ("binding", "checkpoint", "clock", "context", "hook", "index", "late")
 
     def __init__(
-        self, index: int, binding: Binding, hook: Hook, checkpoint: Checkpoint, clock: Callable[[], float]
+        self,
+        index: int,
+        binding: Binding,
+        hook: Hook,
+        checkpoint: Checkpoint,
+        clock: Callable[[], float],
+        *,
+        late: bool = False,
     ) -> None:
         self.index, self.binding, self.hook = index, binding, hook
-        self.checkpoint, self.clock = checkpoint, clock
+        self.checkpoint, self.clock, self.late = checkpoint, clock, late
         self.context: Context[Any] | None = checkpoint.contexts.get(index)
 
     def ask(self, shown: Message | TextWindow | None) -> Generator[Pending, Any, Verdict | TextVerdict]:
         """The verdict, recorded; a fault has become what `on_error` says."""
-        if self.hook.is_async and not self.binding.enforce and self.checkpoint.stage is not Stage.COMPLETE:
-            self._record(Word.SKIP, "shadow-async", 0.0)
+        if self._delays():
+            if isinstance(shown, TextWindow) or not self.checkpoint.later.keep(
+                self.index, self.checkpoint.stage, shown
+            ):
+                self._record(Word.SKIP, "shadow-async", 0.0)
             return None
         started = self.clock()
         try:
@@ -222,6 +271,32 @@ class _Run:
         self._record(_word(verdict), reason, self.clock() - started)
         return verdict
 
+    def foresee(self, message: HeadersOnly) -> bool | Deny | None:
+        """What the policy would say of the body; only an enforced denial is recorded. None where it cannot be told."""
+        when = self.binding.when
+        if when is not None and when.variables & {"message", "args"}:
+            return None
+        started = self.clock()
+        try:
+            context = self._open()
+            if when is not None and not when.holds(context.variables()):
+                return True
+            foreseen = self.binding.policy.by_headers(message, context)
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException:  # its hook is asked about the body, and what it raises is recorded there
+            return None
+        finally:
+            self.checkpoint.budget.left -= self.clock() - started
+        if isinstance(foreseen, Deny) and self.binding.enforce:
+            self._record(Word.DENY, foreseen.reason, self.clock() - started)
+        return foreseen
+
+    def _delays(self) -> bool:
+        """Whether the exchange would wait for a policy that has no say in it."""
+        now = not self.late and self.checkpoint.stage is not Stage.COMPLETE
+        return now and self.hook.is_async and not self.binding.enforce
+
     def _has_a_say(self, context: Context[Any], message: Message | None) -> bool:
         """Whether the policy's condition holds. What was started is completed, whatever its condition says by then."""
         when = self.binding.when
@@ -237,15 +312,17 @@ class _Run:
                 raise
             except BaseException as error:
                 raise PolicyError(f"raised {type(error).__name__}") from error
-            self.context = self.checkpoint.contexts[self.index] = Context(self.checkpoint.exchanged, state)
+            self.context = self.checkpoint.contexts[self.index] = Context(
+                self.checkpoint.exchanged, state, self.binding.policy.name, shadow=not self.binding.enforce
+            )
         return self.context
 
     def _call(
         self, shown: Message | TextWindow | None, context: Context[Any]
     ) -> Generator[Pending, Any, Verdict | TextVerdict]:
-        limit = max(self.checkpoint.budget.left, 0.0)
+        limit = left = max(self.checkpoint.budget.left, 0.0)
         if self.hook.is_async:
-            limit = min(limit, self.binding.timeout)
+            limit = min(left, self.binding.timeout)
         context.deadline = self.checkpoint.exchanged.now + limit
         arguments = (context,) if shown is None else (shown, context)
         began = self.clock()
@@ -262,9 +339,10 @@ class _Run:
             # one exchange must not end the process. The text of an arbitrary error may hold payload: its class alone
             # goes into the trail.
             raise PolicyError(f"raised {type(error).__name__}") from error
-        if not self.hook.is_async and self.clock() - began > limit:
+        # One that computes instead of waiting holds up the timer that would have ended it, so it is measured as well.
+        if self.clock() - began > left:
             raise PolicyError("timeout")
-        if not is_verdict(verdict, text=self.checkpoint.stage is Stage.TEXT):
+        if not is_verdict(verdict, text=self.checkpoint.stage in WINDOWS):
             raise PolicyError(f"returned {type(verdict).__name__}")
         return verdict
 
@@ -274,7 +352,7 @@ class _Run:
         self._record(Word.ERROR, reason, duration, enforced=deny and self.binding.enforce)
         if not deny:
             return None
-        if self.checkpoint.stage is Stage.TEXT:
+        if self.checkpoint.stage in WINDOWS:
             return TextDeny("policy-failed", "this could not be decided")
         return Deny("policy-failed", "this could not be decided")
 

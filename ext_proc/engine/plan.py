@@ -4,7 +4,8 @@ Rules:
 - The filter's static configuration is the cheapest (headers only); each exchange asks for exactly what its route needs.
 - BUFFERED for a request body that surely fits Envoy's buffer: one message, whose reply can still change headers and the
   route. For any other the body is moved to full duplex before the headers are answered (a standalone override), and
-  they wait for it; past its buffer Envoy would answer 413.
+  they wait for it; past its buffer Envoy would answer 413, and a request that only trailers end passes a BUFFERED one
+  without a word, for it has no body to hand over.
 - A response's headers can be held back only in full duplex that was chosen with the *request*. Chosen so early it is
   never lowered: Envoy 1.40 sends a body that comes with its headers at once, and loses it when the mode changes
   meanwhile (docs/adr/0005). So it is reserved only where every answer would be decided anyway.
@@ -63,7 +64,8 @@ class ResponsePlan:
 
     Attributes:
         body: the mode.
-        hold_headers: whether the headers reply waits for the body (full duplex only).
+        hold_headers: whether the headers reply waits for the body (full duplex only): where something could answer in
+            the body's place.
         edits: whether messages may be changed or denied, so that none may leave undecided.
     """
 
@@ -94,7 +96,7 @@ def plan_request(route: Route, codec: Codec, head: RequestHead, body_follows: bo
     if not body_follows:
         return RequestPlan(BodyMode.NONE, reserve)
     length = content_length(head.headers)
-    if length is None or length > limits.envoy_buffer:
+    if not length or length > limits.envoy_buffer:
         # Nothing else may stand in a standalone override, so the response's mode is chosen with the response.
         too_large = length is not None and length > limits.request_body
         return RequestPlan(BodyMode.FULL_DUPLEX_STREAMED, reserve=False, too_large=too_large)
@@ -128,7 +130,7 @@ def plan_response(
         return UNREAD
     streams = codec.streams(response)
     if reserved:
-        return ResponsePlan(BodyMode.FULL_DUPLEX_STREAMED, hold_headers=not streams, edits=edits)
+        return ResponsePlan(BodyMode.FULL_DUPLEX_STREAMED, hold_headers=edits and not streams, edits=edits)
     if fixed is not None:
         return ResponsePlan(fixed, edits=edits)
     length = content_length(response.headers)

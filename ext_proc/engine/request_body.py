@@ -7,9 +7,10 @@ Rules:
   would keep a stale one, the length is removed.
 - Batches: allowed elements go on; the errors of denied ones join the answer (scope.refused); all denied: answered at
   once.
+- The texts of a message are decided after the message itself, and before a byte of it goes on.
 - A body that nobody reads is handed back in the form of its mode.
 
-Not here: what is asked for (request_side.py, plan.py), content codings (decoding.py).
+Not here: what is asked for (request_side.py, plan.py), texts (whole_texts.py), content codings (decoding.py).
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ from collections.abc import Generator, Iterable, Sequence
 from ext_proc.codecs.codec import Codec, Decoder, Frame, Match
 from ext_proc.engine.checkpoint import Checkpoint, Decision
 from ext_proc.engine.decoding import IN_THE_CLEAR, SniffingDecoder, coding_of, read_through
+from ext_proc.engine.empty_body import EmptyBody
 from ext_proc.engine.plan import RequestPlan
 from ext_proc.engine.scope import Scope, Steps, changed, chunks
+from ext_proc.engine.whole_texts import decide_texts
 from ext_proc.errors import ProtocolError
 from ext_proc.events import BodyMode, BodyReceived, Direction
 from ext_proc.framing.header_value import decode_header_value
@@ -30,7 +33,7 @@ from ext_proc.policy import Deny, Respond
 from ext_proc.replies import BodyReply, HeadersReply, ModesReply, TrailersReply
 from ext_proc.trail import Stage
 
-_TAKEN_OUT = Deny("taken-out", "a policy of the gateway took this out of the request")
+TAKEN_OUT = Deny("taken-out", "a policy of the gateway took this out of the request")
 _TOO_SLOW = Deny("request-too-slow", "the request's body took too long", status=408)
 
 
@@ -63,17 +66,21 @@ class RequestBody:
         """
         scope = self.scope
         head, limits = scope.exchanged.request, scope.rulebook.limits
-        if codecs[0].matches(head) is Match.YES:
-            decoder = codecs[0].request_decoder(head, limits)
+        said = codecs[0].transport_message(head)
+        if said is not None:
+            self._decoder = EmptyBody(said, head.method)
+        elif codecs[0].matches(head) is Match.YES:
+            self._decoder = read_through(codecs[0].request_decoder(head, limits), head.headers, limits)
         else:
-            decoder = SniffingDecoder(codecs, head, limits, self._choose)
-        self._decoder = read_through(decoder, head.headers, limits)
+            sniffing = SniffingDecoder(codecs, head, limits, self._choose)
+            self._decoder = read_through(sniffing, head.headers, limits)
         self._mode = plan.body
-        scope.reserved = scope.reserved or plan.reserve
         modes = scope.override(plan.modes)
         if modes is None:
             self._use_fixed_mode()
-        elif plan.body is BodyMode.BUFFERED:
+            return
+        scope.reserved = plan.reserve
+        if plan.body is BodyMode.BUFFERED:
             scope.send(HeadersReply(Direction.REQUEST, self._headers, modes=modes))
         else:
             self.held_since = scope.exchanged.now
@@ -168,10 +175,11 @@ class RequestBody:
         for frame in frames:
             if scope.has_replied():
                 continue
-            self._named += frame.messages
+            # The spans of a body past the limit name nothing and are no batch: kept, they would be the whole body.
+            self._named += [m for m in frame.messages if not (isinstance(m, Opaque) and m.too_large)]
             scope.name_messages(self._named)
             changes = yield from self._decide_frame(frame)
-            if changes is None:
+            if changes is None or self._mode is BodyMode.STREAMED:  # what is only read has gone on
                 continue
             self._out += frame.encode(changes) if changes else frame.raw
             self._changed = self._changed or bool(changes)
@@ -196,12 +204,16 @@ class RequestBody:
         changes: dict[int, Message | None] = {}
         for index, message in enumerate(frame.messages):
             denial: Deny | Respond | None
+            kept: Message | None = message
             if isinstance(message, Opaque):
                 listable = not (message.malformed or message.too_large)
-                denial, decision = scope.opaque_denial(message, allowed=listable), None
+                denial = scope.opaque_denial(message, allowed=listable)
+                if denial is None and not message.malformed:
+                    # Nothing tells what its answer would be: that passes unread too. Spans past a limit are not kept.
+                    scope.trail.note(f"passed unread: {message.reason}")
+                    continue
             else:
-                decision = yield from scope.ask(Stage.REQUEST, message)
-                denial = decision.denial
+                denial, kept = yield from self._decide(message)
             if denial is not None:
                 if not batch or isinstance(denial, Respond):
                     scope.deny(message, denial)
@@ -209,19 +221,33 @@ class RequestBody:
                 scope.refused.append((message, denial))
                 changes[index] = None
                 continue
-            if decision is not None:
-                self._headers = self._headers.then(decision.mutation.headers)
-                replaced = changed(decision.mutation, message)
-                if decision.mutation.drop:
-                    changes[index] = None
-                    self._taken_out.append((message, _TAKEN_OUT))
-                    continue
-                if replaced is not None:
-                    changes[index] = replaced
-                    self._mirror(message, replaced)
-                    message = replaced
-            scope.requests.append(message)
+            if kept is not message:
+                changes[index] = kept
+            if kept is None:
+                self._taken_out.append((message, TAKEN_OUT))
+            else:
+                scope.requests.append(kept)
         return changes
+
+    def _decide(
+        self, message: Message
+    ) -> Generator[Checkpoint, Decision, tuple[Deny | Respond | None, Message | None]]:
+        """A message's denial, or else what goes on of it, its texts decided: None where a policy took it out."""
+        decision = yield from self.scope.ask(Stage.REQUEST, message)
+        if decision.denial is not None:
+            return decision.denial, None
+        kept: Message | None = None
+        if not decision.mutation.drop:
+            decided = yield from decide_texts(
+                self.scope, Stage.REQUEST_TEXT, changed(decision.mutation, message) or message
+            )
+            if isinstance(decided, Deny):
+                return decided, None
+            kept = decided
+        self._headers = self._headers.then(decision.mutation.headers)
+        if kept is not None and kept is not message:
+            self._mirror(message, kept)
+        return None, kept
 
     def _mirror(self, before: Message, after: Message) -> None:
         """Headers that repeat the body follow its change (MCP: whoever rewrites a name rewrites Mcp-Name).

@@ -11,19 +11,21 @@ Not here: the body (request_body.py), the answer (response_side.py), the choice 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 
 from ext_proc.codecs.auto import candidates
 from ext_proc.codecs.codec import Codec
+from ext_proc.engine.checkpoint import Checkpoint, Decision
 from ext_proc.engine.decoding import can_decode
+from ext_proc.engine.empty_body import unexpected_body
 from ext_proc.engine.half import Half
+from ext_proc.engine.identification import challenged
 from ext_proc.engine.plan import NOTHING_MORE, plan_request
-from ext_proc.engine.request_body import RequestBody
+from ext_proc.engine.request_body import TAKEN_OUT, RequestBody
 from ext_proc.engine.scope import Scope, Steps
 from ext_proc.errors import ProtocolError
 from ext_proc.events import BodyMode, BodyReceived, Direction, EnvoyFacts, HeadersReceived, TrailersReceived
-from ext_proc.headers import HeaderMutation
-from ext_proc.identity import UNKNOWN, Identity, from_metadata
+from ext_proc.headers import HeaderMutation, content_length
 from ext_proc.messages import Message, Opaque, RequestHead
 from ext_proc.replies import HeadersReply, ImmediateReply
 from ext_proc.trail import Stage
@@ -55,7 +57,7 @@ class RequestSide:
     @property
     def held_since(self) -> float | None:
         """When the headers reply began to wait for the body; None where it does not."""
-        return self._body.held_since
+        return None if self.scope.has_replied() else self._body.held_since
 
     def expire(self) -> None:
         """The held headers waited longer than `limits.hold` for their body."""
@@ -75,17 +77,22 @@ class RequestSide:
         if route is None:
             self._unmatched(bool(copies))
             return
-        scope.begin(route, head, self._identity(event.facts))
+        scope.begin(route, head)
         found = candidates(route.codecs, head)
         codec = found[0] if found else None
         scope.codec = codec or route.codecs[0]
+        decision = yield from scope.identify(event.facts)
+        if decision.denial is not None:
+            denial = challenged(decision.denial, route.pipeline.bindings)
+            scope.deny(Opaque("denied", "denied before it was read"), denial)
+            return
         if route.pipeline.has(Stage.REQUEST_HEADERS):
             decision = yield from scope.ask(Stage.REQUEST_HEADERS)
             if decision.denial is not None:
                 scope.deny(Opaque("denied", "denied at the headers"), decision.denial)
                 return
             self._headers = self._headers.then(decision.mutation.headers)
-        if codec is None or not can_decode(head.headers):
+        if codec is None or is_upgrade(head) or not can_decode(head.headers):
             self._pass_or_deny(_unreadable(head), allowed=True)
             return
         if route.pipeline.guards(codec.answers(())):
@@ -96,8 +103,26 @@ class RequestSide:
             yield from self._on_transport_message(codec, message, head)
         elif event.end_of_stream:
             self._pass_or_deny(Opaque("empty-body", "the body is empty", malformed=True), allowed=False)
-        else:
+        elif not (yield from self._by_headers(codec, head)):
             self._ask_for_body(found, head)
+
+    def _by_headers(self, codec: Codec, head: RequestHead) -> Generator[Checkpoint, Decision, bool]:
+        """Decides on what the headers say that the body is; whether the body need not be asked for."""
+        scope = self.scope
+        assert scope.route is not None
+        said = codec.header_message(head)
+        if said is None:
+            return False
+        decision = yield from scope.ask(Stage.REQUEST_HEADERS, said)
+        if decision.denial is not None:
+            scope.name_messages([said])
+            scope.deny(said, decision.denial)
+            return True
+        if not (decision.settled and scope.route.trusts_headers) or scope.override(NOTHING_MORE) is None:
+            return False
+        scope.name_messages([said])
+        self._go_on(codec, said, head)
+        return True
 
     def _take_note_of_modes(self, facts: EnvoyFacts) -> None:
         """Ours are NONE, to be overridden; somebody else's fixed ones are worked with as far as they go.
@@ -128,39 +153,44 @@ class RequestSide:
         text = f"no route of the gateway's bundle matches (trail {scope.trail.id})\n"
         scope.answer(ImmediateReply(404, text.encode(), (("content-type", b"text/plain"),)))
 
-    def _identity(self, facts: EnvoyFacts) -> Identity:
-        for source in self.scope.rulebook.identity:
-            found = from_metadata(facts.metadata, source.namespace, source.payload_key)
-            if found is not UNKNOWN:
-                return found
-        return UNKNOWN
-
     def _on_transport_message(self, codec: Codec, message: Message, head: RequestHead) -> Steps:
         scope = self.scope
         assert scope.route is not None
-        if not head.end_of_stream:  # a body, or the frames of an upgrade: nobody would read them
-            self._pass_or_deny(Opaque("unexpected-body", f"{head.method} carries no body here"), allowed=True)
+        if not head.end_of_stream:
+            # It may be empty all the same, which only its end tells; and modes that are not ours may not tell of it.
+            if content_length(head.headers) or scope.override(NOTHING_MORE) is None:
+                self._pass_or_deny(unexpected_body(head.method), allowed=True)
+            else:
+                self._ask_for_body([codec], head)
             return
         scope.name_messages([message])
         denial = None
         if scope.route.pipeline.wants(Stage.REQUEST, (type(message),)):
             decision = yield from scope.ask(Stage.REQUEST, message)
-            denial = decision.denial
+            denial = decision.denial or (TAKEN_OUT if decision.mutation.drop else None)
             self._headers = self._headers.then(decision.mutation.headers)
         if denial is not None:
             scope.deny(message, denial)
             return
+        self._go_on(codec, message, head)
+
+    def _go_on(self, codec: Codec, message: Message, head: RequestHead) -> None:
+        """Lets a request go on whose body nobody reads."""
+        scope = self.scope
+        assert scope.route is not None
         scope.requests = [message]
         scope.decided = True
         plan = plan_request(scope.route, codec, head, False, scope.rulebook.limits)
-        scope.reserved = scope.reserved or plan.reserve
+        modes = scope.override(plan.modes)
+        if modes is not None:
+            scope.reserved = plan.reserve
         self._headers = self._headers.then(scope.routing_headers())
         scope.send(
             HeadersReply(
                 Direction.REQUEST,
                 self._headers,
                 clear_route_cache=True,
-                modes=scope.override(plan.modes),
+                modes=modes,
                 metadata=scope.described(final=False),
             )
         )
@@ -214,7 +244,18 @@ def request_head(event: HeadersReceived) -> RequestHead:
     )
 
 
+def is_upgrade(head: RequestHead) -> bool:
+    """Whether bytes of another protocol may follow in both directions, without an end (RFC 9110, section 7.8).
+
+    Envoy tells of an extended CONNECT (RFC 8441) in the same words.
+    """
+    options = b",".join(head.headers.get_all("connection")).lower().split(b",")
+    return "upgrade" in head.headers and b"upgrade" in (option.strip() for option in options)
+
+
 def _unreadable(head: RequestHead) -> Opaque:
+    if is_upgrade(head):
+        return Opaque("upgrade", "the bytes of an upgrade are read by nobody here")
     if not can_decode(head.headers):
         return Opaque("coding-unknown", "this content coding is not one that the gateway reads")
     return Opaque("not-this-protocol", f"{head.method} with this content type is not what this route speaks")

@@ -7,12 +7,13 @@ Rules:
 - A deny after response headers is the protocol's own error in the message's place, never raw bytes in the middle.
 - The outcome is read from the body, also inside HTTP 200, and leaves as metadata with the last reply.
 
-Not here: answers that are not read (response_side.py), channels of text (text_flow.py), content codings (decoding.py).
+Not here: answers that are not read (response_side.py), texts (text_flow.py, whole_texts.py), content codings
+(decoding.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping, Sequence
 
 from ext_proc.codecs.codec import Decoder, Frame
 from ext_proc.engine.checkpoint import Checkpoint, Decision
@@ -21,9 +22,10 @@ from ext_proc.engine.plan import ResponsePlan
 from ext_proc.engine.refusals import HELD_TOO_LONG, UNREADABLE, refuse, refuse_all
 from ext_proc.engine.scope import Scope, Steps, changed, chunks
 from ext_proc.engine.text_flow import Bytes, TextFlow
+from ext_proc.engine.whole_texts import decide_texts
 from ext_proc.events import BodyMode, BodyReceived, Direction
 from ext_proc.headers import HeaderMutation
-from ext_proc.messages import Message, Opaque
+from ext_proc.messages import LlmMessage, Message, Opaque
 from ext_proc.policy import Deny, Respond
 from ext_proc.replies import BodyReply, HeadersReply, StreamedBody, TrailersReply
 from ext_proc.trail import Outcome, Stage
@@ -51,13 +53,15 @@ class ResponseBody:
         self.finished = False
         self._plan = plan
         self._decoder = decoder
-        self._flow = TextFlow(scope, decoder) if scope.route.pipeline.has(Stage.TEXT) else None
+        response = scope.exchanged.response
+        self._streams = response is not None and scope.codec.streams(response)
+        self._flow = TextFlow(scope, decoder) if scope.route.pipeline.has(Stage.RESPONSE_TEXT) else None
         self._headers = headers
         self._out = bytearray()
         self._read_so_far = bytearray()
         refusals = (scope.codec.refusal(message, denial, scope.trail.id) for message, denial in scope.refused)
         self._unsent_joins: list[Message] = [refusal for refusal in refusals if refusal is not None]
-        self._cut = False
+        self._cut_by: Deny | None = None  # what ended the answer before its end
 
     def open(self) -> None:
         """Answers the headers, or holds their reply."""
@@ -104,9 +108,11 @@ class ResponseBody:
         if known:
             scope.trail.outcome = scope.trail.outcome.worse(self._decoder.outcome)
         if duplex:
-            if not (self._out or event.end_of_stream or scope.reserved):
+            empty = not (self._out or event.end_of_stream or self.held_since is not None)
+            if empty and (known or not scope.reserved):
                 # Trailers that came with the headers are handed over only once a chunk was answered (Envoy 1.40).
-                scope.send(StreamedBody(Direction.RESPONSE, b"", False))
+                metadata = scope.described(final=True) if known else {}
+                scope.send(StreamedBody(Direction.RESPONSE, b"", False, metadata))
             self._flush(end=event.end_of_stream, known=known)
         else:
             metadata = scope.described(final=True) if known else {}
@@ -167,13 +173,27 @@ class ResponseBody:
             if not self._is_over():
                 self._out += frame.encode(changes, joins) if changes or joins else frame.raw
                 continue
+            assert self._cut_by is not None, "nobody was answered: the caller would have been told so"
             if len(frame.messages) > 1 or joins:
+                if not self._streams:
+                    self._out += self._cut_document(frame, changes, joins, self._cut_by)
+                    continue
                 self._out += frame.encode(changes, joins)
             dropped: list[Frame] = []
             if self._flow is not None:
                 self._flow.drop()
                 dropped = self._flow.dropped
-            self._out += self._decoder.stream_end(UNREADABLE, self.scope.trail.id, [*dropped, frame])
+            self._out += self._decoder.stream_end(self._cut_by, self.scope.trail.id, [*dropped, frame])
+
+    def _cut_document(
+        self, frame: Frame, changes: Mapping[int, Message | None], joins: Sequence[Message], deny: Deny
+    ) -> bytes:
+        """A batch with errors in place of what could not be read: in its array, for one body is one document."""
+        codec, trail_id = self.scope.codec, self.scope.trail.id
+        assert codec is not None
+        kept = {index: None if isinstance(frame.messages[index], Opaque) else kept for index, kept in changes.items()}
+        refusals = (codec.refusal(message, deny, trail_id) for message in self._decoder.unanswered)
+        return frame.encode(kept, [*joins, *(refusal for refusal in refusals if refusal is not None)])
 
     def _take_end(self, decoder: Decoder) -> Steps:
         """Decides what the end of the body completes, and closes all channels."""
@@ -199,12 +219,12 @@ class ResponseBody:
         if denial.closing_text and channel is not None:
             self._out += self._decoder.text_event(channel, denial.closing_text)
         self._out += self._decoder.stream_end(deny, self.scope.trail.id, self._flow.dropped)
-        self._cut = True
+        self._cut_by = deny
         self.scope.trail.outcome = Outcome.REFUSED
 
     def _is_over(self) -> bool:
         """Whether nothing more of the upstream's answer may leave."""
-        return self._cut or self.scope.has_replied()
+        return self._cut_by is not None or self.scope.has_replied()
 
     def _decide_frame(self, frame: Frame) -> Generator[Checkpoint, Decision, dict[int, Message | None] | None]:
         """The changes to a frame; None where the client has been answered instead."""
@@ -216,28 +236,38 @@ class ResponseBody:
             denial: Deny | Respond | None = None
             if isinstance(message, Opaque):
                 readable_otherwise = not message.malformed and not message.too_large  # the server's own error page
-                if readable_otherwise or not self._plan.edits or not scope.route.pipeline.guards_answers:
+                if readable_otherwise or not self._plan.edits:  # nor can errors of ours join what is no document
                     continue
                 scope.engine_denial(Stage.RESPONSE, message.reason)
-                denial = UNREADABLE
-                self._cut = True
-            elif scope.route.pipeline.wants(Stage.RESPONSE, (type(message),)):
-                decision = yield from scope.ask(Stage.RESPONSE, message)
-                denial = decision.denial
-                if denial is None:
-                    replaced = changed(decision.mutation, message)
-                    if decision.mutation.drop:
-                        changes[index] = None
-                    elif replaced is not None:
-                        changes[index] = replaced
+                denial = self._cut_by = UNREADABLE
+            else:
+                denial, kept = yield from self._decide(message)
+                if denial is None and kept is not message:
+                    changes[index] = kept
             if denial is None:
                 continue
             if self._answer_instead(message, denial, alone=len(frame.messages) == 1):
                 return None
             deny = denial if isinstance(denial, Deny) else Deny(denial.reason, "answered by the gateway")
             changes[index] = scope.codec.refusal(message, deny, scope.trail.id)
+            if changes[index] is None and isinstance(message, LlmMessage):
+                self._cut_by = deny  # a piece of one answer: nothing stands in its place, and what follows is no answer
             scope.trail.outcome = Outcome.REFUSED
         return changes
+
+    def _decide(
+        self, message: Message
+    ) -> Generator[Checkpoint, Decision, tuple[Deny | Respond | None, Message | None]]:
+        """A message's denial, or else what is left of it, its own texts decided: None where a policy took it out."""
+        scope = self.scope
+        assert scope.route is not None
+        if scope.route.pipeline.wants(Stage.RESPONSE, (type(message),)):
+            decision = yield from scope.ask(Stage.RESPONSE, message)
+            if decision.denial is not None or decision.mutation.drop:
+                return decision.denial, None
+            message = changed(decision.mutation, message) or message
+        decided = yield from decide_texts(scope, Stage.RESPONSE_TEXT, message)
+        return (decided, None) if isinstance(decided, Deny) else (None, decided)
 
     def _answer_instead(self, message: Message, denial: Deny | Respond, *, alone: bool) -> bool:
         """Answers with an HTTP response of ours where nothing of the upstream's has left and nothing else is in it."""

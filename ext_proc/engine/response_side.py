@@ -32,6 +32,7 @@ class ResponseSide:
         self._headers = HeaderMutation()
         self._body: ResponseBody | None = None
         self._finished = False
+        self._ours = False  # what comes is our own immediate answer, on its way out
 
     @property
     def complete(self) -> bool:
@@ -77,10 +78,12 @@ class ResponseSide:
     def _on_headers(self, event: HeadersReceived) -> Steps:
         scope = self.scope
         status = event.headers.get(":status") or ""
-        head = ResponseHead(int(status) if status.isdigit() else 0, event.headers, event.end_of_stream)
+        code = int(status) if status.isascii() and status.isdigit() and len(status) == 3 else 0
+        head = ResponseHead(code, event.headers, event.end_of_stream)
         scope.exchanged.response = head
         if scope.has_replied():
-            scope.send(HeadersReply(Direction.RESPONSE))  # our own immediate answer, on its way out
+            self._ours = True
+            scope.send(HeadersReply(Direction.RESPONSE))
             return
         scope.trail.status = head.status
         if scope.route is None or scope.codec is None:
@@ -127,7 +130,8 @@ class ResponseSide:
             refuse_all(scope, CANNOT_HOLD)
             return
         decoder = scope.codec.response_decoder(scope.requests, scope.exchanged.request, head, limits)
-        decoder = read_through(decoder, head.headers, limits)
+        if not head.end_of_stream:  # else no byte is coded, and a coding that nobody knows is in nobody's way
+            decoder = read_through(decoder, head.headers, limits)
         if plan.body is not BodyMode.NONE:
             self._body = ResponseBody(scope, plan, decoder, self._headers)
             self._body.open()
@@ -185,6 +189,8 @@ class ResponseSide:
         if self._body is not None and not self.scope.has_replied():
             yield from self._body.steps(event)
             return
+        if self._is_replaced():
+            return
         # A body that nobody reads is handed back in the form of its mode.
         if not self.scope.reserved:
             self.scope.send(BodyReply(Direction.RESPONSE))
@@ -197,5 +203,11 @@ class ResponseSide:
         if self._body is not None and not scope.has_replied():
             yield from self._body.end()
             return
+        if self._is_replaced():
+            return
         governed = scope.route is not None and not scope.has_replied()
         scope.send(TrailersReply(Direction.RESPONSE, metadata=scope.described(final=True) if governed else {}))
+
+    def _is_replaced(self) -> bool:
+        """Whether the client was answered while this answer came: what was under way of it must not follow."""
+        return self.scope.has_replied() and not self._ours

@@ -14,11 +14,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ext_proc.codecs.codec import Codec
+from ext_proc.credentials.chain import envoy_only
+from ext_proc.engine.identification import Identification
 from ext_proc.engine.pipeline import Pipeline
 from ext_proc.headers import Headers, media_type
-from ext_proc.identity import JWT_NAMESPACE
 from ext_proc.limits import DEFAULTS, Limits
 from ext_proc.messages import RequestHead
+from ext_proc.stores.settings import StoreSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +82,10 @@ class Route:
 
     Attributes:
         protocol: the family's name, as the trail and `x-gatehouse-protocol` carry it.
+        server: the upstream's name: what is known of it is shared by the routes that lead there. "" means `name`.
         codecs: tried in order.
         allow_opaque: what may pass unread although policies enforce here.
+        trusts_headers: whether a request that its headers alone decide goes on without its body having been asked for.
         read_answers: whether the outcome is read from every answer's body; without it, only where a policy asks for
             one.
     """
@@ -93,14 +97,12 @@ class Route:
     pipeline: Pipeline
     allow_opaque: tuple[OpaqueRule, ...] = ()
     read_answers: bool = True
+    server: str = ""
+    trusts_headers: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class IdentitySource:
-    """Where Envoy puts the verified token's payload: a metadata namespace, and a key in it (None: its only entry)."""
-
-    namespace: str = JWT_NAMESPACE
-    payload_key: str | None = None
+def _envoy_only() -> Identification:
+    return Identification(envoy_only(), lambda: 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,8 @@ class Rulebook:
         name, revision: the bundle's own.
         deny_unmatched: whether a request that no route matches is refused (404), or passes untouched.
         header_prefix: of the request headers for routing; a client's copies of them are always removed.
-        identity: tried in order; the first that finds a caller counts.
+        identity: how callers are known; unless given, by the only payload that Envoy verified.
+        store: which store to open for the policies; None where none of them keeps state.
     """
 
     name: str
@@ -120,7 +123,8 @@ class Rulebook:
     deny_unmatched: bool = False
     limits: Limits = DEFAULTS
     header_prefix: str = "x-gatehouse-"
-    identity: tuple[IdentitySource, ...] = (IdentitySource(),)
+    identity: Identification = field(default_factory=_envoy_only)
+    store: StoreSettings | None = None
 
     def route_for(self, head: RequestHead) -> Route | None:
         """The first route that matches."""

@@ -13,15 +13,16 @@ from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 from ext_proc.codecs.codec import Codec
-from ext_proc.engine.checkpoint import Budget, Checkpoint, Decision
+from ext_proc.engine.checkpoint import Budget, Checkpoint, Decision, Later
 from ext_proc.engine.route import Route, Rulebook
-from ext_proc.events import BodyMode, Direction
+from ext_proc.events import BodyMode, Direction, EnvoyFacts
 from ext_proc.framing.header_value import encode_header_value
 from ext_proc.headers import HeaderMutation, Headers
-from ext_proc.identity import UNKNOWN, Identity
+from ext_proc.identity import UNKNOWN
 from ext_proc.messages import Message, Opaque, RequestHead
 from ext_proc.policy import Context, Deny, Exchanged, Mutation, Respond
 from ext_proc.replies import NO_METADATA, ImmediateReply, Metadata, Modes, Reply, StreamedBody
+from ext_proc.stores.store import Store
 from ext_proc.trail import Entry, Outcome, Stage, Trail, Word
 
 NAMESPACE = "gatehouse"
@@ -47,7 +48,7 @@ class Scope:
         unread: whether it went on unread, as the route lists it: Envoy is not asked about its answer.
     """
 
-    def __init__(self, rulebook: Rulebook, trail: Trail) -> None:
+    def __init__(self, rulebook: Rulebook, trail: Trail, store: Store) -> None:
         self.rulebook = rulebook
         self.trail = trail
         self.route: Route | None = None
@@ -63,10 +64,11 @@ class Scope:
         self.replies: list[Reply] = []
         self.contexts: dict[int, Context[Any]] = {}
         self.budget = Budget(rulebook.limits.decision)
+        self.later = Later()
         self.facts: dict[str, str] = {}
         self.metadata: dict[str, Any] = {}
         head = RequestHead("", "", "", Headers())
-        self.exchanged = Exchanged(UNKNOWN, "", "", head, trail)
+        self.exchanged = Exchanged(UNKNOWN, "", "", head, trail, store=store)
 
     def override(self, modes: Modes) -> Modes | None:
         """The override to send; None under somebody else's fixed modes, where nothing tells whether it would count."""
@@ -77,17 +79,26 @@ class Scope:
         """Whether the client has its answer from us."""
         return self._replied
 
-    def begin(self, route: Route, head: RequestHead, identity: Identity) -> None:
+    def begin(self, route: Route, head: RequestHead) -> None:
         """The request's headers came and `route` governs it."""
         self.route = route
-        self.exchanged.identity = identity
         self.exchanged.route = self.trail.route = route.name
+        self.exchanged.server = route.server or route.name
         self.exchanged.protocol = self.trail.protocol = route.protocol
         self.exchanged.request = head
-        self.trail.subject = identity.subject
         self.facts["protocol"] = route.protocol
-        if identity.tenant:
-            self.facts["tenant"] = identity.tenant
+
+    def identify(self, facts: EnvoyFacts) -> Asked:
+        """Asks who calls, before anybody else is asked anything."""
+        decision = yield Checkpoint(Stage.IDENTITY, self.exchanged, self.contexts, self.budget, facts=facts)
+        identity = decision.identity
+        if identity is not None:
+            self.exchanged.identity = identity
+            self.trail.kind = str(identity.kind)
+            self.trail.subject, self.trail.actor = identity.subject[:MAX_NAME], identity.actor[:MAX_NAME]
+            if identity.tenant:
+                self.facts["tenant"] = identity.tenant
+        return decision
 
     def send(self, reply: Reply) -> None:
         """Queues a reply."""
@@ -95,7 +106,7 @@ class Scope:
 
     def ask(self, stage: Stage, message: Message | None = None) -> Asked:
         """Puts a checkpoint to the policies and takes what they decided; header and routing facts are kept here."""
-        decision = yield Checkpoint(stage, self.exchanged, self.contexts, self.budget, message)
+        decision = yield Checkpoint(stage, self.exchanged, self.contexts, self.budget, message, later=self.later)
         self.facts.update(decision.mutation.facts)
         self.metadata.update(decision.mutation.metadata)
         return decision

@@ -1,22 +1,24 @@
-"""The text of one answer on its way through the policies: frames in, bytes that may leave out.
+"""The text of one streamed answer on its way through the policies: frames in, bytes that may leave out.
 
 Rules:
-- Policies are asked once per frame and channel; what they say goes into the channels, which say what may leave.
-- A fault in what a policy says of text, or too much held back, is its `on_error`: deny, or wait for it no more.
+- Policies are asked once per frame and text; what they say goes into the channels, which say what may leave.
+- Too much held back is the `on_error` of the policy that holds longest: deny, or wait for it no more.
 - Once denied, nothing of the upstream's leaves: what waits is dropped.
 
-Not here: watermarks and edits (channels.py), the end that a denial makes of the answer (response_body.py).
+Not here: watermarks and edits (channels.py), the end that a denial makes of the answer (response_body.py), messages
+whose texts are there at once (whole_texts.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 
 from ext_proc.codecs.codec import Decoder, Frame
 from ext_proc.engine.channels import Changes, Channels
 from ext_proc.engine.checkpoint import Checkpoint, Decision
+from ext_proc.engine.questions import Questions
 from ext_proc.engine.scope import Scope
-from ext_proc.errors import PolicyError
+from ext_proc.engine.track import Shown
 from ext_proc.messages import Channel, Message
 from ext_proc.policy import TextDeny
 from ext_proc.trail import Stage
@@ -33,15 +35,14 @@ class TextFlow:
     Attributes:
         dropped: the frames that waited when it was ended, and never left.
         denial: what ended it; None while it goes on.
-        denied_on: the channel that it was denied on; None for a fault of the upstream's.
+        denied_on: the channel that it was denied on, if a closing text may stand there.
     """
 
     def __init__(self, scope: Scope, decoder: Decoder) -> None:
-        assert scope.route is not None
         self._scope = scope
-        self._pipeline = scope.route.pipeline
         self._decoder = decoder
-        self._channels = Channels(self._pipeline.listeners, self._pipeline.editors, scope.rulebook.limits.hold_back)
+        self._questions = Questions(scope, Stage.RESPONSE_TEXT)
+        self._channels = Channels(self._questions.listeners, self._questions.counting, scope.rulebook.limits)
         self.dropped: list[Frame] = []
         self.denial: TextDeny | None = None
         self.denied_on: Channel | None = None
@@ -51,8 +52,8 @@ class TextFlow:
         touched = self._channels.admit(frame, changes)
         if touched is None:
             self.dropped = [frame]
-            self._scope.engine_denial(Stage.TEXT, _CLOSED.reason)
-            self._deny(_CLOSED, None)
+            self._scope.engine_denial(Stage.RESPONSE_TEXT, _CLOSED.reason)
+            self._deny(_CLOSED)
             return b""
         yield from self._ask(touched)
         return self._released(joins)
@@ -63,43 +64,29 @@ class TextFlow:
         tails = (self._decoder.text_event(channel, text) for channel, text in self._channels.tails())
         return self._released(()) + b"".join(tails)
 
-    def _ask(self, touched: Sequence[Channel]) -> Generator[Checkpoint, Decision, None]:
-        for channel in touched:
-            checkpoint = self._checkpoint(channel)
-            decision = yield checkpoint
-            if decision.text_denial is not None:
-                self._deny(decision.text_denial, channel)
-                return
-            for policy, text in decision.texts.items():
-                try:
-                    self._channels.take(channel, policy, text)
-                except PolicyError as error:
-                    if self._fault(policy, str(error), checkpoint):
-                        return
-        while (slowest := self._channels.overdue()) is not None:
-            if self._fault(slowest, _HELD, self._checkpoint(None)):
-                return
-
-    def _checkpoint(self, channel: Channel | None) -> Checkpoint:
-        windows = {} if channel is None else self._channels.windows(channel)
-        scope = self._scope
-        return Checkpoint(Stage.TEXT, scope.exchanged, scope.contexts, scope.budget, windows=windows)
-
-    def _fault(self, policy: int, reason: str, checkpoint: Checkpoint) -> bool:
-        """Records it; whether the answer ends."""
-        if self._pipeline.fault(policy, reason, checkpoint) and policy in self._pipeline.editors:
-            self._deny(TextDeny("policy-failed", "this could not be decided"), None)
-            return True
-        self._channels.give_up_on(policy)
-        return False
-
     def drop(self) -> None:
         """What waits never leaves."""
         self.dropped = [*self._channels.drop(), *self.dropped]
 
-    def _deny(self, denial: TextDeny, channel: Channel | None) -> None:
+    def _ask(self, asked: Iterator[Shown]) -> Generator[Checkpoint, Decision, None]:
+        denial = yield from self._questions.ask(asked)
+        if denial is not None:
+            self._deny(denial, self._questions.denied_on)
+            return
+        for unasked in asked:
+            unasked.view.skip(*unasked.view.marks)
+        while (slowest := self._channels.overdue()) is not None:
+            denial = self._questions.fault(slowest, _HELD)
+            if denial is not None:
+                self._deny(denial)
+                return
+            self._questions.counting.discard(slowest)
+
+    def _deny(self, denial: TextDeny, on: Shown | None = None) -> None:
         self.drop()
-        self.denial, self.denied_on = denial, channel
+        self.denial = denial
+        # Into JSON source that is cut off nothing can be put that a reader would take for text.
+        self.denied_on = on.track.channel if on is not None and not on.track.is_json else None
 
     def _released(self, joins: Sequence[Message]) -> bytes:
         parts: list[bytes] = []

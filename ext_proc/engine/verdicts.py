@@ -9,14 +9,16 @@ Not here: what a verdict does (pipeline.py).
 
 from __future__ import annotations
 
+import math
 from typing import Any, TypeGuard
 
 from ext_proc.headers import HeaderMutation, is_token
-from ext_proc.messages import Message
+from ext_proc.messages import Message, encode_json
 from ext_proc.policy import Deny, Edit, Mutation, Respond, Text, TextDeny, TextVerdict, Verdict
 
 _STATUSES = range(200, 600)
 _MAX_DEPTH = 16
+_BREAKS = frozenset("\r\n\0")  # no header's value can hold them (RFC 9110 section 5.5)
 _PLAIN = (str, int, float, bool, type(None))
 
 
@@ -57,11 +59,13 @@ def _are_facts(value: object) -> bool:
 def _is_deny(value: Deny) -> bool:
     return (
         bool(value.reason)
-        and isinstance(value.reason, str)
-        and isinstance(value.message, str)
+        and _is_encodable(value.reason)
+        and _is_encodable(value.message)
         and (value.status is None or _is_status(value.status))
         and (value.code is None or (isinstance(value.code, int) and not isinstance(value.code, bool)))
-        and (value.data is None or (isinstance(value.data, dict) and _is_plain(value.data)))
+        and (
+            value.data is None or (isinstance(value.data, dict) and _is_plain(value.data) and _is_writable(value.data))
+        )
         and _are_headers(value.headers)
         and isinstance(value.as_result, bool)
     )
@@ -71,23 +75,48 @@ def _is_respond(value: Respond) -> bool:
     return (
         _is_status(value.status)
         and isinstance(value.body, bytes)
-        and isinstance(value.reason, str)
+        and _is_encodable(value.reason)
         and _are_headers(value.headers)
     )
 
 
 def _is_text(value: Text) -> bool:
-    return isinstance(value.watermark, int | float) and all(
-        isinstance(edit, Edit)
-        and isinstance(edit.start, int)
-        and isinstance(edit.end, int)
-        and isinstance(edit.replacement, str)
-        for edit in value.edits
+    return (
+        isinstance(value.watermark, int | float)
+        and not math.isnan(value.watermark)
+        and isinstance(value.edits, tuple | list)
+        and all(
+            isinstance(edit, Edit)
+            and isinstance(edit.start, int)
+            and isinstance(edit.end, int)
+            and _is_encodable(edit.replacement)
+            for edit in value.edits
+        )
     )
 
 
 def _is_text_deny(value: TextDeny) -> bool:
-    return all(isinstance(text, str) for text in (value.reason, value.message, value.closing_text))
+    return all(_is_encodable(text) for text in (value.reason, value.message, value.closing_text))
+
+
+def _is_encodable(text: object) -> bool:
+    """Whether it is a text that UTF-8 can carry: one without surrogates."""
+    if not isinstance(text, str):
+        return False
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _is_writable(data: dict[str, Any]) -> bool:
+    """Whether JSON can be written of what is plain: all of its texts are encodable."""
+    try:
+        encode_json(data)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_status(value: object) -> bool:
@@ -100,7 +129,8 @@ def _are_headers(lines: object) -> bool:
         and len(line) == 2
         and isinstance(line[0], str)
         and is_token(line[0].lower())
-        and isinstance(line[1], str)
+        and _is_encodable(line[1])
+        and not _BREAKS.intersection(line[1])
         for line in lines
     )
 

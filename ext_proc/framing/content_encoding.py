@@ -1,7 +1,8 @@
 """Content codings: gzip, deflate, br and zstd, undone and done again chunk by chunk (RFC 9110, section 8.4).
 
 Rules:
-- The output does not depend on how the input was cut, nor does whether there is an error.
+- The output does not depend on how the input was cut, nor does whether there is an error; which one it is, and how much
+  came out before it, may: the libraries keep to themselves what they made in the step that fails.
 - A bomb is stopped while it opens: no more is made than the limit and one step, and work per byte is bounded too.
 - What is cut off, corrupt, or followed by anything else is an error, for two readers could read it in two ways. The
   one exception is a body of no bytes: it stands for no bytes in every coding, as servers and clients have it.

@@ -1,4 +1,4 @@
-"""Changing values inside a JSON document without writing the rest of it anew.
+"""Changing values inside a JSON document without writing the rest of it anew, and finding their source.
 
 Rules:
 - Law: the decoded result equals the decoded document with the same changes, and every byte that no change touches
@@ -69,6 +69,39 @@ def splice(raw: bytes, changes: Mapping[Path, bytes | None]) -> bytes:
         parts += (raw[at : edit.start], edit.by)
         at = edit.end
     return b"".join([*parts, raw[at:]])
+
+
+def source(raw: bytes, path: Path) -> bytes:
+    """The bytes of the value at a path of a JSON document, as they stand there.
+
+    Raises:
+        LookupError: nothing stands there.
+    """
+    at = _after_blanks(raw, 0)
+    for step in path:
+        at = _member(raw, at, step)
+    return raw[at : _skip(raw, at)]
+
+
+def _member(raw: bytes, at: int, step: Step) -> int:
+    """Where the member or element `step` of the object or array at `at` has its value."""
+    is_object = raw[at : at + 1] == b"{"
+    if not is_object and raw[at : at + 1] != b"[":
+        raise LookupError("a path leads through a value that holds no others")
+    at, position = _after_blanks(raw, at + 1), 0
+    while raw[at] not in b"]}":
+        met: Step = position
+        if is_object:
+            key = _KEY.match(raw, at)
+            assert key is not None, "an object's member has a key"
+            met, at = _decoded(key.group(1)), key.end()
+        if met == step:
+            return at
+        at = _after_blanks(raw, _skip(raw, at))
+        if raw[at] == ord(","):
+            at = _after_blanks(raw, at + 1)
+        position += 1
+    raise LookupError("a path leads to nothing")
 
 
 def _tree(changes: Mapping[Path, bytes | None]) -> _Tree:

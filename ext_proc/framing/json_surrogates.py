@@ -18,21 +18,22 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from ext_proc.framing.json_view import JsonError, parse
+from ext_proc.limits import DEFAULTS
 
 _ESCAPED = re.compile(rb"\\u[dD][89a-fA-F]")
 _HIGH_FIRST, _HIGH_LAST = "\ud800", "\udbff"
 
 
-def parse_tolerant(raw: bytes, max_depth: int) -> Any:
+def parse_tolerant(raw: bytes, max_depth: int, max_values: int = DEFAULTS.json_values) -> Any:
     """As `json_view.parse`, and lone surrogates in strings (and keys) are kept.
 
     Raises:
         JsonError: as there.
     """
     try:
-        return parse(raw, max_depth)
+        return parse(raw, max_depth, max_values)
     except JsonError as error:
-        # The depth is refused before all else, so what is read again here is not too deep.
+        # Depth and number of values are refused before all else, so what is read again here is not too deep.
         if error.reason != "json-malformed" or not _ESCAPED.search(raw):
             raise
     try:

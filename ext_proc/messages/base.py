@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from ext_proc.headers import Headers
+from ext_proc.messages.channel import ChannelKind
 from ext_proc.trail import Outcome
 
 
@@ -59,11 +60,13 @@ class Message:
         target: the tool, prompt, resource or model it is aimed at; "" where there is none.
         kind: the class, for CEL and logs.
         names: the routing fact that `target` is ("tool", "model"); "" where nothing is routed by it.
+        texts: the kinds of text that such a message may hold, for policies with `on_text`.
     """
 
     __slots__ = ("raw",)
     kind: ClassVar[str] = "message"
     names: ClassVar[str] = ""
+    texts: ClassVar[frozenset[ChannelKind]] = frozenset()
 
     def __init__(self, raw: bytes) -> None:
         self.raw = raw

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ext_proc.messages.base import Message
+from ext_proc.messages.channel import ChannelKind, Piece
 from ext_proc.trail import Outcome
 
 
@@ -53,40 +54,6 @@ class Usage:
         return self.input_tokens + self.output_tokens
 
 
-class ChannelKind(enum.StrEnum):
-    """What a stream of text is."""
-
-    CONTENT = "content"
-    REASONING = "reasoning"
-    REFUSAL = "refusal"
-    TOOL_ARGUMENTS = "tool_arguments"  # JSON source, in pieces
-    TOOL_INPUT = "tool_input"  # plain text, for a tool that takes no JSON
-
-
-@dataclass(frozen=True, slots=True)
-class Channel:
-    """One stream of text in an answer.
-
-    Attributes:
-        choice: the choice (or candidate) it belongs to; closing a choice closes all its channels.
-        index: tells apart what may occur several times in a choice: the tool call's position; for the other kinds, the
-            field that it stands in, where a format has several. Those are mostly copies of one text: 0 is the first,
-            and their lengths are not to be added up.
-    """
-
-    kind: ChannelKind
-    choice: int = 0
-    index: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """A stretch of a channel's text, as it stands in one message."""
-
-    channel: Channel
-    text: str
-
-
 class LlmMessage(Message):
     """A unit of a language model's API.
 
@@ -117,6 +84,7 @@ class Generation(LlmMessage):
 
     __slots__ = ()
     kind: ClassVar[str] = "generation"
+    texts = frozenset(ChannelKind)
     names: ClassVar[str] = "model"
 
     @property
@@ -160,6 +128,7 @@ class Completion(LlmMessage):
 
     __slots__ = ()
     kind: ClassVar[str] = "completion"
+    texts = frozenset(ChannelKind)
 
     @property
     def usage(self) -> Usage | None:

@@ -9,9 +9,10 @@ Not here: how bytes become messages (codecs/).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar, Self
 
 from ext_proc.messages.base import Message, encode_json
+from ext_proc.messages.channel import ChannelKind
 from ext_proc.trail import Outcome
 
 
@@ -76,6 +77,10 @@ class McpRequest(McpCall):
         """The request's id: text or an integer."""
         return self.value["id"]  # type: ignore[no-any-return]  # the codec admits nothing else
 
+    def with_params(self, params: Mapping[str, Any]) -> Self:
+        """The same request with other params."""
+        return type(self)({**self.value, "params": params})
+
 
 class _Named(McpRequest):
     """A request aimed at a name, with arguments."""
@@ -95,10 +100,6 @@ class _Named(McpRequest):
         arguments = self.params.get("arguments")
         return arguments if isinstance(arguments, Mapping) else {}
 
-    def with_params(self, params: Mapping[str, Any]) -> _Named:
-        """The same request with other params."""
-        return type(self)({**self.value, "params": params})
-
 
 class ToolCall(_Named):
     """`tools/call`: a tool's name and its arguments (absent means {})."""
@@ -106,6 +107,7 @@ class ToolCall(_Named):
     __slots__ = ()
     kind = "tool_call"
     names = "tool"
+    texts = frozenset({ChannelKind.TOOL_ARGUMENTS, ChannelKind.NAME})
 
 
 class PromptGet(_Named):
@@ -113,6 +115,7 @@ class PromptGet(_Named):
 
     __slots__ = ()
     kind = "prompt_get"
+    texts = frozenset({ChannelKind.CONTENT, ChannelKind.NAME})
 
 
 class ResourceRead(McpRequest):
@@ -124,6 +127,41 @@ class ResourceRead(McpRequest):
     @property
     def target(self) -> str:
         return str(self.params["uri"])
+
+
+class CompleteRequest(McpRequest):
+    """`completion/complete` of an argument: of a prompt, or of a resource's template."""
+
+    __slots__ = ()
+    kind = "complete"
+
+    @property
+    def prompt(self) -> str | None:
+        """The prompt's name; None for another reference."""
+        ref = self.params["ref"]
+        return str(ref["name"]) if ref["type"] == "ref/prompt" else None
+
+    @property
+    def uri(self) -> str | None:
+        """The URI, or the template of one; None for another reference."""
+        ref = self.params["ref"]
+        return str(ref["uri"]) if ref["type"] == "ref/resource" else None
+
+    @property
+    def target(self) -> str:
+        return self.prompt or self.uri or ""
+
+
+class SubscriptionsListen(McpRequest):
+    """`subscriptions/listen` (2026-07-28) to changes of certain resources, perhaps among other things."""
+
+    __slots__ = ()
+    kind = "subscriptions_listen"
+
+    @property
+    def uris(self) -> Sequence[str]:
+        """The resources."""
+        return self.params["notifications"]["resourceSubscriptions"]  # type: ignore[no-any-return]  # texts, by the codec
 
 
 class ServerRequest(McpRequest):
@@ -182,6 +220,7 @@ class McpResult(McpAnswer):
 
     __slots__ = ()
     kind = "result"
+    texts = frozenset({ChannelKind.CONTENT, ChannelKind.NAME})
 
     @property
     def result(self) -> Mapping[str, Any]:
@@ -212,31 +251,92 @@ class ToolResult(McpResult):
         return Outcome.OK
 
 
-class ToolList(McpResult):
-    """One page of `tools/list`."""
+class CacheableResult(McpResult):
+    """A result other than a list that says how long it may be kept, and by whom: of `resources/read` and
+    `server/discover` (MCP 2026-07-28, caching)."""
 
     __slots__ = ()
-    kind = "tool_list"
+
+    def as_private(self) -> CacheableResult:
+        """The same, but for its caller's own cache alone; itself where it is so already, or says nothing of caches."""
+        result = self.result
+        if result.get("cacheScope") == "private" or not ("cacheScope" in result or "ttlMs" in result):
+            return self
+        return type(self)({**self.value, "result": {**result, "cacheScope": "private"}}, request=self.request)
+
+
+class McpList(McpResult):
+    """One page of a list of what a server offers.
+
+    Attributes:
+        holds: the member of the result that has the entries.
+        named_by: the member of an entry that tells which one it is.
+    """
+
+    __slots__ = ()
+    kind = "list"
+    texts = frozenset()
+    holds: ClassVar[str] = ""
+    named_by: ClassVar[str] = "name"
 
     @property
-    def tools(self) -> Sequence[Mapping[str, Any]]:
-        """The tools' definitions, as the server gave them."""
-        return self.result["tools"]  # type: ignore[no-any-return]  # the codec admits lists of objects only
+    def entries(self) -> Sequence[Mapping[str, Any]]:
+        """The entries, as the server gave them; each has a text under `named_by`."""
+        return self.result[self.holds]  # type: ignore[no-any-return]  # the codec admits lists of objects only
 
-    def keep(self, wanted: Callable[[Mapping[str, Any]], bool]) -> ToolList:
-        """This page with only the tools that `wanted` says yes to; itself where that is all of them.
+    def keep(self, wanted: Callable[[Mapping[str, Any]], bool]) -> Self:
+        """This page with only the entries that `wanted` says yes to; itself where that is all of them.
 
         What differs by caller must not be shared by a cache, so `cacheScope` becomes "private" where the result can
         carry it (revision 2026-07-28), even if nothing was hidden from this caller.
         """
-        kept = [tool for tool in self.tools if wanted(tool)]
+        kept = [entry for entry in self.entries if wanted(entry)]
         result = dict(self.result)
         if "cacheScope" in result or "ttlMs" in result:
             result["cacheScope"] = "private"
-        result["tools"] = kept
-        if len(kept) == len(self.tools) and result == self.result:
+        result[self.holds] = kept
+        if len(kept) == len(self.entries) and result == self.result:
             return self
-        return ToolList({**self.value, "result": result}, request=self.request)
+        return type(self)({**self.value, "result": result}, request=self.request)
+
+
+class ToolList(McpList):
+    """One page of `tools/list`."""
+
+    __slots__ = ()
+    kind = "tool_list"
+    holds = "tools"
+
+    @property
+    def tools(self) -> Sequence[Mapping[str, Any]]:
+        """The tools' definitions, as the server gave them."""
+        return self.entries
+
+
+class ResourceList(McpList):
+    """One page of `resources/list`."""
+
+    __slots__ = ()
+    kind = "resource_list"
+    holds = "resources"
+    named_by = "uri"
+
+
+class ResourceTemplateList(McpList):
+    """One page of `resources/templates/list`."""
+
+    __slots__ = ()
+    kind = "resource_template_list"
+    holds = "resourceTemplates"
+    named_by = "uriTemplate"
+
+
+class PromptList(McpList):
+    """One page of `prompts/list`."""
+
+    __slots__ = ()
+    kind = "prompt_list"
+    holds = "prompts"
 
 
 class ClientResult(McpResult):
@@ -244,6 +344,7 @@ class ClientResult(McpResult):
 
     __slots__ = ()
     kind = "client_result"
+    texts = frozenset()
 
 
 class ClientError(McpError):

@@ -373,3 +373,18 @@ def test_shadow_policies_change_no_answer_and_keep_no_mode_from_being_lowered() 
     played = pass_through(rulebook_of(*shadows), request(LIST), response(TOOLS))
     assert listed(played) == ["search", "delete_file"]
     assert [str(entry.verdict) for entry in played.trail.entries] == ["change"]
+
+
+@pytest.mark.parametrize("sized", [True, False])
+@pytest.mark.parametrize("asked", [1, 2])
+def test_where_a_part_of_a_batch_cannot_be_read_its_error_stands_in_the_same_document(asked: int, sized: bool) -> None:
+    lists = [{**LIST, "id": number} for number in range(1, asked + 1)]
+    good = {"jsonrpc": "2.0", "id": 1, "result": {"tools": []}} if asked == 2 else PROGRESS
+    played = pass_through(
+        rulebook_of(HideTool("delete_file")),
+        request(lists if asked == 2 else lists[0]),
+        response([good, {"id": asked}], sized=sized),
+    )
+    assert played.client is not None
+    first, second = played.client.json
+    assert (first, second["id"], second["error"]["data"]["reason"]) == (good, asked, "unreadable-answer")

@@ -9,16 +9,22 @@ import pytest
 
 from ext_proc.messages import (
     ClientError,
+    CompleteRequest,
     McpError,
+    McpList,
     McpNotification,
     McpRequest,
     McpResult,
     Opaque,
     PromptGet,
+    PromptList,
+    ResourceList,
     ResourceRead,
+    ResourceTemplateList,
     ServerRequest,
     SessionEnd,
     StreamOpen,
+    SubscriptionsListen,
     ToolCall,
     ToolList,
     ToolResult,
@@ -131,6 +137,42 @@ def test_a_tool_list_keeps_the_wanted_tools_and_all_else() -> None:
 def test_a_filtered_list_that_could_be_cached_becomes_private_even_if_nothing_was_hidden() -> None:
     page = tool_list("a", ttlMs=5, cacheScope="public").keep(lambda tool: True)
     assert page.result["cacheScope"] == "private"
+
+
+@pytest.mark.parametrize(
+    ("kind", "holds", "named_by"),
+    [
+        (ToolList, "tools", "name"),
+        (ResourceList, "resources", "uri"),
+        (ResourceTemplateList, "resourceTemplates", "uriTemplate"),
+        (PromptList, "prompts", "name"),
+    ],
+)
+def test_every_list_has_its_entries_under_its_own_name(kind: type[McpList], holds: str, named_by: str) -> None:
+    entries = [{named_by: "a"}, {named_by: "b"}]
+    page = kind({"jsonrpc": "2.0", "id": 1, "result": {holds: entries, "ttlMs": 5, "cacheScope": "public"}})
+    kept = page.keep(lambda entry: entry[kind.named_by] == "b")
+    assert (page.entries, type(kept), kept.entries) == (entries, kind, [{named_by: "b"}])
+    assert kept.result == {holds: [{named_by: "b"}], "ttlMs": 5, "cacheScope": "private"}
+    assert json.loads(kept.raw)["result"] == kept.result
+
+
+def test_a_completion_is_aimed_at_a_prompt_or_a_resource_or_at_neither() -> None:
+    def complete(**ref: str) -> CompleteRequest:
+        value = {"jsonrpc": "2.0", "id": 1, "method": "completion/complete", "params": {"ref": ref}}
+        return CompleteRequest(value)
+
+    prompt, resource = complete(type="ref/prompt", name="p"), complete(type="ref/resource", uri="file:///{x}")
+    assert (prompt.prompt, prompt.uri, prompt.target) == ("p", None, "p")
+    assert (resource.prompt, resource.uri, resource.target) == (None, "file:///{x}", "file:///{x}")
+    assert complete(type="ref/other", name="p").target == ""
+
+
+def test_a_changed_subscription_is_still_one() -> None:
+    params = {"notifications": {"resourceSubscriptions": ["file:///a"]}}
+    before = SubscriptionsListen({"jsonrpc": "2.0", "id": 1, "method": "subscriptions/listen", "params": params})
+    after = before.with_params({"notifications": {"resourceSubscriptions": []}})
+    assert (before.uris, type(after), after.uris) == (["file:///a"], SubscriptionsListen, [])
 
 
 def test_what_cannot_be_read_is_invalid() -> None:

@@ -7,6 +7,7 @@ import pytest
 from ext_proc.bundle.protocols import PROTOCOLS
 from ext_proc.codecs.auto import McpByBody, by_body, candidates
 from ext_proc.codecs.codec import Match
+from ext_proc.codecs.mcp import McpCodec
 from ext_proc.headers import Headers
 from ext_proc.messages import RequestHead
 
@@ -37,6 +38,14 @@ def test_what_only_mcp_has_by_its_headers_is_mcps() -> None:
 def test_any_other_json_waits_for_its_body() -> None:
     assert MCP.matches(OTHER) is Match.MAYBE
     assert candidates(CODECS, OTHER) == (MCP,)
+
+
+def test_headers_of_mcps_say_nothing_of_a_body_that_may_be_something_else() -> None:
+    lines = {"mcp_protocol_version": "2026-07-28", "mcp_method": "tools/list"}
+    claimed = head("POST", "/any", content_type="application/json", **lines)
+    assert McpCodec().header_message(claimed) is not None
+    assert MCP.header_message(claimed) is None
+    assert OPENAI.header_message(claimed) is None
 
 
 def test_what_nobody_reads_has_no_candidate() -> None:

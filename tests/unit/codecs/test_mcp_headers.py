@@ -9,7 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mcp.shared.inbound import InboundModernRoute, classify_inbound_request
 
-from ext_proc.messages import Message
+from ext_proc.headers import Headers
+from ext_proc.messages import (
+    CompleteRequest,
+    McpNotification,
+    McpRequest,
+    Message,
+    PromptGet,
+    RequestHead,
+    ResourceRead,
+    ToolCall,
+)
 from tests.unit.codecs.building import CODEC, MODERN, asked, call, head, notification, result
 
 META = {
@@ -51,3 +61,49 @@ def test_the_official_server_accepts_the_headers_of_any_name(name: str, method: 
     value = call(method, name=name, _meta=META)
     headers = {"mcp-protocol-version": MODERN, **mirrored(asked(value)[0])}
     assert isinstance(classify_inbound_request(value, headers=headers), InboundModernRoute)
+
+
+@pytest.mark.parametrize(
+    ("method", "name", "kind"),
+    [
+        ("tools/call", "add", ToolCall),
+        ("prompts/get", "=?base64?w7w=?=", PromptGet),
+        ("resources/read", "file:///x", ResourceRead),
+        ("tasks/get", "t", McpRequest),
+        ("tools/list", None, McpRequest),
+        ("completion/complete", None, CompleteRequest),
+        ("notifications/cancelled", None, McpNotification),
+    ],
+)
+def test_headers_in_order_say_what_the_body_is(method: str, name: str | None, kind: type[Message]) -> None:
+    lines = {"mcp-protocol-version": MODERN, "mcp-method": method, **({} if name is None else {"mcp-name": name})}
+    said = CODEC.header_message(with_lines(*lines.items()))
+    assert said is not None
+    assert (said.stands_for, said.method) == (kind, method)
+    assert said.target == {"=?base64?w7w=?=": "\u00fc", None: ""}.get(name, name)
+    assert said.names == ("tool" if kind is ToolCall else "")
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [("mcp-protocol-version", MODERN)],
+        [("mcp-protocol-version", MODERN), ("mcp-method", "")],
+        [("mcp-protocol-version", MODERN), ("mcp-method", "tools/call")],
+        [("mcp-protocol-version", MODERN), ("mcp-method", "tools/list"), ("mcp-method", "tools/list")],
+        [("mcp-protocol-version", MODERN), ("mcp-protocol-version", MODERN), ("mcp-method", "tools/list")],
+        [("mcp-protocol-version", f"{MODERN}, {MODERN}"), ("mcp-method", "tools/list")],
+        [("mcp-protocol-version", MODERN), ("mcp-method", "=?base64?dG9vbHMvbGlzdA==?=")],
+        [("mcp-protocol-version", MODERN), ("mcp-method", "tools/call"), ("mcp-name", "=?base64?#?=")],
+        [("mcp-protocol-version", MODERN), ("mcp-method", "tools/call"), ("mcp-name", "\u00fc")],
+        [("mcp-protocol-version", "2025-11-25"), ("mcp-method", "tools/list")],
+        [("mcp-method", "tools/list")],
+    ],
+)
+def test_headers_that_are_not_in_order_say_nothing(lines: list[tuple[str, str]]) -> None:
+    assert CODEC.header_message(with_lines(*lines)) is None
+
+
+def with_lines(*lines: tuple[str, str]) -> RequestHead:
+    headers = Headers((name, value.encode("latin-1")) for name, value in lines)
+    return RequestHead("POST", "/mcp", "tools.example", headers)

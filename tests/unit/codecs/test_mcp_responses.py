@@ -12,11 +12,15 @@ import pytest
 from ext_proc.headers import Headers
 from ext_proc.limits import Limits
 from ext_proc.messages import (
+    CacheableResult,
     McpError,
     McpNotification,
     McpResult,
     Message,
     Opaque,
+    PromptList,
+    ResourceList,
+    ResourceTemplateList,
     ResponseHead,
     ServerRequest,
     SessionEnd,
@@ -57,6 +61,9 @@ LIST = call("tools/list")
         (CALL, {"structuredContent": 1}, ToolResult),
         (LIST, TOOLS, ToolList),
         (LIST, {**TOOLS, **TEXT}, ToolList),
+        (call("resources/list"), {"resources": [{"uri": "file:///a"}]}, ResourceList),
+        (call("resources/templates/list"), {"resourceTemplates": [{"uriTemplate": "a:{b}"}]}, ResourceTemplateList),
+        (call("prompts/list"), {"prompts": [{"name": "p"}]}, PromptList),
         (call("prompts/get", name="p"), {"messages": []}, McpResult),
         (call("ping"), {}, McpResult),
     ],
@@ -91,6 +98,9 @@ def test_an_answer_to_none_of_several_requests_is_malformed() -> None:
         (TOOLS, ToolList),
         (TEXT, ToolResult),
         ({"structuredContent": {"a": 1}}, ToolResult),
+        ({"resources": []}, ResourceList),
+        ({"resourceTemplates": []}, ResourceTemplateList),
+        ({"prompts": []}, PromptList),
         ({"contents": []}, McpResult),
         ({}, McpResult),
     ],
@@ -100,8 +110,9 @@ def test_on_a_stream_of_its_own_an_answer_is_typed_by_its_shape(values: dict[str
     assert (type(message), decoder.outcome) == (kind, Outcome.OK)
 
 
-def test_a_shape_of_two_classes_is_malformed() -> None:
-    messages, _ = answered([StreamOpen(b"")], event(result(**TOOLS, **TEXT)), STREAM)
+@pytest.mark.parametrize("other", [TEXT, {"resources": []}, {"prompts": []}, {"resourceTemplates": []}])
+def test_a_shape_of_two_classes_is_malformed(other: dict[str, Any]) -> None:
+    messages, _ = answered([StreamOpen(b"")], event(result(**TOOLS, **other)), STREAM)
     assert opaque(messages).reason == "answer-ambiguous"
 
 
@@ -114,6 +125,37 @@ def test_a_tool_list_that_is_no_list_of_named_objects_is_never_a_message(tools: 
     messages, decoder = answered(asked(*requests), event(result(tools=tools)), STREAM)
     assert (opaque(messages).reason, opaque(messages).malformed) == ("mcp-result-invalid", True)
     assert Outcome.INVALID.worse(decoder.outcome) is decoder.outcome
+
+
+@pytest.mark.parametrize(
+    ("method", "entries"),
+    [
+        ("resources/list", {"resources": [{"name": "a"}]}),
+        ("resources/list", {"resources": [{"uri": None}]}),
+        ("resources/list", {"tools": []}),
+        ("resources/templates/list", {"resourceTemplates": [{"uri": "a:b"}]}),
+        ("resources/templates/list", {"resourceTemplates": "a:b"}),
+        ("prompts/list", {"prompts": [["p"]]}),
+        ("prompts/list", {}),
+    ],
+)
+def test_a_list_whose_entries_have_no_name_is_malformed(method: str, entries: dict[str, Any]) -> None:
+    messages, _ = answered(asked(call(method)), result(**entries))
+    assert opaque(messages).reason == "mcp-result-invalid"
+
+
+@pytest.mark.parametrize(
+    ("method", "entries"),
+    [
+        ("resources/list", {"resources": [{"uri": "a:b", "URI": "a:c"}]}),
+        ("resources/list", {"resources": [], "Resources": []}),
+        ("resources/templates/list", {"resourceTemplates": [{"uriTemplate": "a:b", "uritemplate": "a:c"}]}),
+        ("prompts/list", {"prompts": [{"name": "p", "Name": "q"}]}),
+    ],
+)
+def test_a_list_that_two_readers_read_differently_is_malformed(method: str, entries: dict[str, Any]) -> None:
+    messages, _ = answered(asked(call(method)), result(**entries))
+    assert opaque(messages).reason == "ambiguous-key"
 
 
 def test_a_tool_list_without_tools_is_malformed() -> None:
@@ -293,6 +335,12 @@ def test_an_answer_is_readable_by_its_type_and_coding() -> None:
         ([LIST], {ToolList, McpError, Opaque}, {ToolResult, McpResult}),
         ([CALL, LIST], {ToolList, ToolResult}, {McpResult}),
         ([call("ping")], {McpResult}, {ToolList, ToolResult}),
+        ([call("resources/list")], {ResourceList}, {McpResult, ResourceTemplateList}),
+        (
+            [call("prompts/list"), call("resources/templates/list", id=2)],
+            {PromptList, ResourceTemplateList},
+            {McpResult},
+        ),
         ([notification()], {McpResult, ToolList, ToolResult}, set()),
         ([], {McpResult, ToolList, ToolResult, McpError, McpNotification, ServerRequest, Opaque}, set()),
     ],
@@ -322,8 +370,8 @@ RESULTS = {
     "CallToolResult": (CALL, ToolResult),
     "ListToolsResult": (LIST, ToolList),
     "GetPromptResult": (call("prompts/get", name="p"), McpResult),
-    "ReadResourceResult": (call("resources/read", uri="x"), McpResult),
-    "DiscoverResult": (call("server/discover"), McpResult),
+    "ReadResourceResult": (call("resources/read", uri="x"), CacheableResult),
+    "DiscoverResult": (call("server/discover"), CacheableResult),
     "InputRequiredResult": (CALL, ToolResult),
 }
 

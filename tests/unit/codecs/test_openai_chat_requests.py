@@ -187,3 +187,9 @@ def test_a_request_has_no_events_of_its_own() -> None:
     decoder = CODEC.request_decoder(head(), Limits())
     assert decoder.text_event(Channel(ChannelKind.CONTENT), "x") == decoder.stream_end(Deny("a", "b"), "t") == b""
     assert decoder.unanswered == ()
+
+
+def test_a_models_name_has_a_limit() -> None:
+    assert isinstance(read_request(asking(model="m" * 64), Limits(name=64)), Generation)
+    refused = opaque([read_request(asking(model="m" * 65), Limits(name=64))])
+    assert (refused.reason, refused.malformed) == ("name-too-long", True)

@@ -55,6 +55,12 @@ def test_a_whole_answer_is_one_completion_that_closes_its_choices() -> None:
     assert (decoder.outcome, decoder.unanswered) == (Outcome.OK, ())
 
 
+def test_what_json_may_hold_is_the_bundles_limit_in_answers_too() -> None:
+    body = whole({"content": "a"})
+    assert opaque(messages_of(decoded(body, JSON, limits=Limits(json_values=5))[0])).reason == "json-too-many"
+    assert opaque(messages_of(decoded(body, JSON, limits=Limits(json_depth=2))[0])).reason == "json-too-deep"
+
+
 def test_every_kind_of_text_has_its_channel() -> None:
     said = {
         "content": "c",

@@ -1,21 +1,21 @@
-"""The rules of channels, and the law that the same text comes out however it was cut into deltas."""
+"""The rules of channels of streamed text, and the law that the same text comes out however it was cut into deltas."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ext_proc.engine.channels import LOOK_BACK, Channels
-from ext_proc.errors import PolicyError
-from ext_proc.messages import Channel, ChannelKind, Message, Piece
-from ext_proc.policy import Edit, Text, TextDeny
-from tests.exchange.text_policies import Base, Forever, Nothing, Replace, Sentences, Signature
+from ext_proc.engine.channels import Channels
+from ext_proc.engine.track import LOOK_BACK, Shown
+from ext_proc.limits import Limits
+from ext_proc.messages import Channel, ChannelKind, Form, Message, Piece
+from ext_proc.policy import Text, TextDeny
+from tests.exchange.text_policies import Base, Forever, Nothing, Replace, Sentences, Signature, merged
 
 CONTENT = Channel(ChannelKind.CONTENT)
 ARGUMENTS = Channel(ChannelKind.TOOL_ARGUMENTS)
@@ -45,12 +45,14 @@ class Play:
     def __init__(self, *policies: Base, hold_back: int = 1 << 20, counting: Sequence[int] | None = None) -> None:
         self.policies = policies
         positions = range(len(policies))
-        self.channels = Channels(dict.fromkeys(positions, ALL), positions if counting is None else counting, hold_back)
+        self.counting = set(positions if counting is None else counting)
+        self.channels = Channels(dict.fromkeys(positions, ALL), self.counting, Limits(hold_back=hold_back))
         self.left: dict[Channel, str] = {}
         self.frames = 0
 
     def send(self, *texts: str | tuple[Channel, str], closes: Sequence[int] = ()) -> Play:
-        pieces = tuple(Piece(*(text if isinstance(text, tuple) else (CONTENT, text))) for text in texts)
+        placed = [text if isinstance(text, tuple) else (CONTENT, text) for text in texts]
+        pieces = [Piece(on, text, Form.WRITTEN_JSON if on == ARGUMENTS else Form.PLAIN) for on, text in placed]
         touched = self.channels.admit(Event(pieces, closes), {})
         assert touched is not None
         self._ask(touched)
@@ -62,12 +64,17 @@ class Play:
             self.left[channel] = self.left.get(channel, "") + text
         return self
 
-    def _ask(self, touched: Sequence[Channel]) -> None:
-        for channel in touched:
-            for policy, window in self.channels.windows(channel).items():
+    def window(self, policy: int) -> str:
+        """What a policy would be shown now of the one channel that there is."""
+        (shown,) = self.channels._tracks[CONTENT].read("")
+        return shown.view.windows()[policy].text
+
+    def _ask(self, touched: Iterator[Shown]) -> None:
+        for track, view in touched:
+            for policy, window in view.windows().items():
                 verdict = self.policies[policy].on_text(window, None)  # type: ignore[attr-defined]
                 assert not isinstance(verdict, TextDeny)
-                self.channels.take(channel, policy, verdict)
+                track.take(view, policy, verdict)
         for released in self.channels.release():
             self.frames += 1
             for channel, text in released.before:
@@ -75,23 +82,6 @@ class Play:
             for index, piece in enumerate(released.frame.pieces):
                 text = released.texts.get(index, piece.text)
                 self.left[piece.channel] = self.left.get(piece.channel, "") + text
-
-
-def merged(whole: str, policies: Sequence[Replace]) -> str:
-    """Rule 2 on a text that is all there: spans that overlap become one, and the first policy's replacement wins."""
-    spans = [(start, end, order, by) for order, p in enumerate(policies) for start, end, by in p.edits(whole)]
-    groups: list[list[tuple[int, int, int, str]]] = []
-    for span in sorted(spans):
-        if groups and span[0] < max(end for _, end, _, _ in groups[-1]):
-            groups[-1].append(span)
-        else:
-            groups.append([span])
-    out, at = "", 0
-    for group in groups:
-        start, end = group[0][0], max(end for _, end, _, _ in group)
-        out += whole[at:start] + min(group, key=lambda span: (span[2], span[0]))[3]
-        at = end
-    return out + whole[at:]
 
 
 texts = st.text("abc. ", max_size=40)
@@ -207,9 +197,27 @@ def test_past_the_bound_the_policy_that_holds_is_named_and_can_be_given_up_on() 
     assert play.channels.overdue() is None
     play.send("x")
     assert play.channels.overdue() == 1
-    play.channels.give_up_on(1)
+    play.counting.discard(1)
     play.send("y")
     assert play.left == {CONTENT: "0123456789xy"}
+
+
+def test_past_the_bound_nobody_is_blamed_whose_text_in_that_frame_may_leave() -> None:
+    other = Channel(ChannelKind.CONTENT, 1)
+    play = Play(Nothing(), Forever(), hold_back=5)
+    touched = play.channels.admit(Event([Piece(CONTENT, "ab"), Piece(other, "a longer text")]), {})
+    assert len(list(touched or ())) == 2
+    short, long = play.channels._tracks.values()
+    for policy in (0, 1):
+        short.take(short._view, policy, Text(2))  # type: ignore[arg-type]  # plain text has a view
+    long.take(long._view, 0, Text(13))  # type: ignore[arg-type]
+    long.take(long._view, 1, Text(9))  # type: ignore[arg-type]
+    assert play.channels.overdue() == 1
+
+
+def test_a_choice_that_is_said_to_end_again_and_again_is_closed_once() -> None:
+    play = Play(Signature()).send("a", closes=(0, 0)).send(closes=(0,)).send(closes=(0, 0))
+    assert play.left == {CONTENT: "a -- signed"}
 
 
 def test_an_observer_is_not_waited_for_and_edits_nothing() -> None:
@@ -225,16 +233,16 @@ def test_an_observer_that_looks_back_sees_text_that_has_left() -> None:
     play = Play(Nothing(), Sentences(), counting=[0])
     play.send("One").send(" two")
     assert play.left == {CONTENT: "One two"}
-    assert play.channels.windows(CONTENT)[1].text == "One two"
+    assert play.window(1) == "One two"
     play.send(".")
-    assert play.channels.windows(CONTENT)[1].text == ""
+    assert play.window(1) == ""
 
 
 def test_a_policy_that_nothing_is_held_for_looks_back_only_so_far() -> None:
     play = Play(Forever(), counting=[])
     for _ in range(30):
         play.send("x" * 10_000)
-    assert len(play.channels.windows(CONTENT)[0].text) <= LOOK_BACK
+    assert len(play.window(0)) <= LOOK_BACK
 
 
 def test_a_replacement_in_json_source_is_escaped() -> None:
@@ -251,22 +259,29 @@ def test_what_waits_at_a_deny_never_leaves() -> None:
     assert "held" not in play.left.get(CONTENT, "")
 
 
-@pytest.mark.parametrize(
-    "verdict",
-    [
-        Text(1, (Edit(0, 1, "x"),)),
-        Text(9, (Edit(3, 9, "x"),)),
-        Text(5, (Edit(3, 5, "x"), Edit(4, 5, "y"))),
-        Text(5, (Edit(4, 3, "x"),)),
-        Text(1),
-    ],
-)
-def test_a_policy_may_edit_only_between_its_watermark_and_the_end_and_never_go_back(verdict: Text) -> None:
-    channels = Channels({0: ALL}, [0], 100)
-    channels.admit(Event((Piece(CONTENT, "abcde"),)), {})
-    channels.take(CONTENT, 0, Text(2))
-    with pytest.raises(PolicyError):
-        channels.take(CONTENT, 0, verdict)
+def test_frames_that_nobody_holds_are_not_held_back_however_large_they_are() -> None:
+    play = Play(Nothing(), hold_back=10)
+    touched = play.channels.admit(Event((Piece(CONTENT, "x" * 100),)), {})
+    assert touched is not None
+    ((track, view),) = touched
+    assert play.channels.overdue() == 0, "nobody has said anything of it"
+    track.take(view, 0, Text(100))
+    assert play.channels.overdue() is None
+    play = Play(Nothing(), Forever(), hold_back=10)
+    play.send("held").send((Channel(ChannelKind.CONTENT, 1), "x" * 100))
+    assert play.channels.overdue() == 1
+
+
+def test_of_very_many_texts_in_one_frame_each_is_read_when_the_one_before_it_was_asked_about() -> None:
+    channels = Channels({0: ALL}, {0}, Limits())
+    touched = channels.admit(Event([Piece(ARGUMENTS, '["a","b","c', Form.WRITTEN_JSON), Piece(CONTENT, "x")]), {})
+    assert touched is not None
+    assert next(touched).view.windows()[0].text == "a"
+    track = channels._tracks[ARGUMENTS]
+    assert track._source is not None
+    assert track._source._strings == 1, "the others are not read yet"
+    rest = [(shown.view.windows()[0].text, shown.view.closed) for shown in touched]
+    assert rest == [("b", True), ("c", False), ("x", False)]
 
 
 def test_text_that_has_left_is_forgotten() -> None:
@@ -274,5 +289,6 @@ def test_text_that_has_left_is_forgotten() -> None:
     for _ in range(1000):
         play.send("x" * 100 + ".")
     (track,) = play.channels._tracks.values()
-    assert len(track._text) == 0
     assert track.end == 101_000
+    assert track._view is not None
+    assert track._view._text == ""

@@ -6,7 +6,16 @@ import pytest
 
 from ext_proc.engine.hooks import hooks_of
 from ext_proc.messages import McpRequest, Message, ToolCall, ToolList
-from ext_proc.policy import Context, NoParameters, Policy, Verdict
+from ext_proc.policy import (
+    Context,
+    NoParameters,
+    Policy,
+    RequestText,
+    ResponseText,
+    TextVerdict,
+    TextWindow,
+    Verdict,
+)
 from ext_proc.trail import Stage
 
 
@@ -39,6 +48,49 @@ def test_a_hook_that_returns_none_by_annotation_only_observes() -> None:
 def test_a_policy_has_only_the_hooks_that_it_defines() -> None:
     assert hooks_of(Quiet("quiet", NoParameters())) == {}
     assert set(hooks_of(Full("full", NoParameters()))) == {Stage.REQUEST, Stage.RESPONSE, Stage.COMPLETE}
+
+
+class OfRequests(Quiet):
+    def on_text(self, text: RequestText, ctx: Context[None]) -> TextVerdict:
+        return None
+
+
+class OfAnswers(Quiet):
+    async def on_text(self, text: ResponseText, ctx: Context[None]) -> None:
+        return None
+
+
+class OfBoth(Quiet):
+    def on_text(self, text: TextWindow, ctx: Context[None]) -> TextVerdict:
+        return None
+
+
+class OfEither(Quiet):
+    def on_text(self, text: RequestText | ResponseText, ctx: Context[None]) -> TextVerdict:
+        return None
+
+
+@pytest.mark.parametrize(
+    ("policy", "stages"),
+    [
+        (OfRequests, {Stage.REQUEST_TEXT}),
+        (OfAnswers, {Stage.RESPONSE_TEXT}),
+        (OfBoth, {Stage.REQUEST_TEXT, Stage.RESPONSE_TEXT}),
+        (OfEither, {Stage.REQUEST_TEXT, Stage.RESPONSE_TEXT}),
+    ],
+)
+def test_the_class_of_a_window_says_in_which_direction_text_is_wanted(policy: type[Quiet], stages: set[Stage]) -> None:
+    assert hooks_of(policy("p", NoParameters())).keys() == stages
+
+
+class WrongText(Quiet):
+    def on_text(self, text: str, ctx: Context[None]) -> TextVerdict:
+        return None
+
+
+class TextWithoutAnnotation(Quiet):
+    def on_text(self, text, ctx: Context[None]) -> TextVerdict:  # type: ignore[no-untyped-def]  # the fault under test
+        return None
 
 
 class Misspelt(Quiet):
@@ -74,6 +126,8 @@ class UnknownName(Quiet):
         (WrongMessage, "annotate its message with a class of ext_proc.messages"),
         (WrongShape, r"must take \(self, message, ctx\)"),
         (UnknownName, "cannot read its annotations"),
+        (WrongText, "annotate its text with RequestText, ResponseText or TextWindow"),
+        (TextWithoutAnnotation, "annotate its text with RequestText, ResponseText or TextWindow"),
     ],
 )
 def test_what_cannot_be_read_from_the_class_is_an_error_that_says_so(policy: type[Quiet], says: str) -> None:

@@ -9,13 +9,26 @@ from typing import Any
 
 import pytest
 
-from ext_proc.engine.checkpoint import Budget, Checkpoint, Decision
+from ext_proc.engine.checkpoint import MOST_ASKED, MOST_KEPT, Budget, Checkpoint, Decision, Later
 from ext_proc.engine.pipeline import Binding, Pipeline
 from ext_proc.expressions import Expression
 from ext_proc.headers import HeaderMutation, Headers
 from ext_proc.identity import UNKNOWN
 from ext_proc.messages import McpError, McpNotification, McpResult, Message, RequestHead, ToolCall, ToolList
-from ext_proc.policy import Context, Deny, Exchanged, Mutation, NoParameters, Policy, Respond, Verdict
+from ext_proc.policy import (
+    Context,
+    Deny,
+    Exchanged,
+    Key,
+    Keyspace,
+    Mutation,
+    NoParameters,
+    Policy,
+    Respond,
+    Verdict,
+    Write,
+)
+from ext_proc.stores.embedded import EmbeddedStore
 from ext_proc.testing import call
 from ext_proc.trail import Stage, Trail, Word
 
@@ -78,9 +91,11 @@ class Play:
         head = RequestHead("POST", "/mcp", "x", Headers())
         self.exchanged = Exchanged(UNKNOWN, "tools", "mcp", head, self.trail)
         self.contexts: dict[int, Context[Any]] = {}
+        self.later = Later()
 
     def decide(self, message: Message | None = MESSAGE, stage: Stage = Stage.REQUEST) -> Decision:
-        steps = self.pipeline.decide(Checkpoint(stage, self.exchanged, self.contexts, self.budget, message))
+        checkpoint = Checkpoint(stage, self.exchanged, self.contexts, self.budget, message, later=self.later)
+        steps = self.pipeline.decide(checkpoint)
         try:
             pending = next(steps)
             while True:
@@ -273,13 +288,78 @@ def test_an_async_hook_that_is_too_late_counts_as_an_error() -> None:
     assert play.words() == [("waiting", "error", "timeout", True)]
 
 
-def test_an_async_hook_of_a_shadow_policy_delays_nothing() -> None:
-    async def fail() -> Verdict:
-        raise AssertionError("awaited")
+class Remembers(Policy[NoParameters, list[str]]):
+    """Awaits something for every message, and keeps what it saw."""
 
-    play = Play(Binding(Waiting(fail), enforce=False))
+    def new_state(self) -> list[str]:
+        return []
+
+    async def on_request(self, message: ToolCall, ctx: Context[list[str]]) -> Verdict:
+        ctx.state.append(message.name)
+        assert await ctx.store.write([Write(Key("g", "seen"), b"1", None)])
+        await ctx.shared("town").write([Write(Key("g", "seen"), b"1", None)])
+        return Deny("seen", "no")
+
+    async def on_response(self, message: ToolList, ctx: Context[list[str]]) -> None:
+        ctx.state.append("list")
+
+    async def on_complete(self, ctx: Context[list[str]]) -> None:
+        ctx.because(" ".join(ctx.state))
+
+
+def test_an_async_hook_of_a_shadow_policy_is_asked_when_the_exchange_is_over() -> None:
+    play = Play(Binding(Remembers("remembers", NoParameters()), enforce=False), Binding(Scripted("later")))
+    play.exchanged.store = EmbeddedStore.in_memory()
     assert play.decide().denial is None
-    assert play.words() == [("waiting", "skip", "shadow-async", False)]
+    play.decide(ToolList({"id": 1, "result": {"tools": []}}), Stage.RESPONSE)
+    assert [entry.policy for entry in play.trail.entries] == ["later", "later"]
+    assert play.decide(None, Stage.COMPLETE).denial is None
+    told = [(e.stage, str(e.verdict), e.reason, e.enforced) for e in play.trail.entries if e.policy == "remembers"]
+    assert told == [
+        (Stage.REQUEST, "deny", "seen", False),
+        (Stage.RESPONSE, "allow", "", False),
+        (Stage.COMPLETE, "allow", "search list", False),
+    ]
+    play.decide(None, Stage.COMPLETE)
+    assert len([e for e in play.trail.entries if e.stage is not Stage.COMPLETE]) == 4, "nothing is asked twice"
+
+
+@pytest.mark.parametrize("enforce", [True, False])
+def test_what_a_shadow_policy_keeps_is_read_by_nobody_else(enforce: bool) -> None:
+    store = EmbeddedStore.in_memory()
+    play = Play(Binding(Remembers("same", NoParameters()), enforce=enforce))
+    play.exchanged.store = store
+    play.decide()
+    play.decide(None, Stage.COMPLETE)
+    for name in ("same", "shared.town"):
+        found = asyncio.run(Keyspace(store, name).get(Key("g", "seen")))
+        assert (found is not None) == enforce
+
+
+def test_the_condition_of_a_shadow_policy_is_asked_of_the_message_that_it_was_for() -> None:
+    when = Expression("message.target == 'search'")
+    play = Play(Binding(Remembers("remembers", NoParameters()), enforce=False, when=when))
+    play.exchanged.store = EmbeddedStore.in_memory()
+    play.decide(ToolCall(call("other")))
+    play.decide(MESSAGE)
+    play.decide(None, Stage.COMPLETE)
+    assert [entry.reason for entry in play.trail.entries] == ["seen", "search"]
+
+
+def test_a_shadow_policy_keeps_only_so_much_for_later() -> None:
+    async def nothing() -> Verdict:
+        return None
+
+    many, large = (Play(Binding(Waiting(nothing), enforce=False)) for _ in range(2))
+    for _ in range(MOST_ASKED + 2):
+        many.decide()
+    assert many.words() == [("waiting", "skip", "shadow-async", False)]
+    assert many.trail.entries[0].count == 2
+    for size in (MOST_KEPT // 2, MOST_KEPT // 2 + 1, 10):
+        large.decide(ToolCall(call("search"), b" " * size))
+    assert large.words() == [("waiting", "skip", "shadow-async", False)]
+    large.decide(None, Stage.COMPLETE)
+    assert [(str(e.verdict), e.count) for e in large.trail.entries] == [("skip", 1), ("allow", 2)]
 
 
 def test_on_complete_runs_for_every_policy_that_was_started_and_no_other() -> None:
@@ -317,8 +397,6 @@ def test_a_pipeline_knows_what_it_wants_and_what_it_holds() -> None:
     assert enforced.guards((McpError, ToolList))
     assert not enforced.guards((McpResult, ToolCall))
     assert enforced.enforces
-    assert enforced.guards_answers
-    assert not pipeline.guards_answers
 
 
 def test_a_pipeline_holds_all_only_if_every_class_is_wanted_by_an_enforcing_policy() -> None:

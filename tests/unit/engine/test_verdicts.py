@@ -53,7 +53,14 @@ BAD: list[Any] = [
     Deny("no", "no", data={"x": object()}),
     Deny("no", "no", headers=(("a b", "c"),)),
     Deny("no", "no", headers=(("a", b"c"),)),
+    Deny("\ud83d", "no"),
+    Deny("no", "\ud83d"),
+    Deny("no", "no", data={"x": ["\ud83d"]}),
+    Deny("no", "no", headers=(("a", "\ud83d"),)),
+    Deny("no", "no", headers=(("a", "b\r\nc: d"),)),
     Respond(200, body="text"),
+    Respond(200, headers=(("a", "\ud83d"),)),
+    Respond(200, reason="\ud83d"),
     Respond("200"),
 ]
 
@@ -81,8 +88,12 @@ def test_text_has_verdicts_of_its_own() -> None:
         Mutation(),
         Text("3"),
         Text(3, ("x",)),
+        Text(3, None),
         Text(3, (Edit(0.5, 1, "x"),)),
+        Text(3, (Edit(0, 1, "\ud83d"),)),
+        Text(float("nan")),
         TextDeny(5),
         TextDeny("no", None),
+        TextDeny("no", "no", "\ud83d"),
     ):
         assert not is_verdict(bad, text=True)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ext_proc.framing.json_splice import Path, splice
+from ext_proc.framing.json_splice import Path, source, splice
 from ext_proc.framing.json_view import parse
 
 RAW = b'{ "id" : 1.50, "a":{"b":[1, 2 ,3],"c":"x\\"}]"} ,\n"\\u006dodel":"m", "e":{}, "n":-1e5}'
@@ -49,6 +49,31 @@ def test_a_key_of_any_characters_is_found_and_added() -> None:
         raw = json.dumps({key: 1, "z": 2}).encode()
         assert json.loads(splice(raw, {(key,): b"3"})) == {key: 3, "z": 2}
         assert json.loads(splice(b'{"z":2}', {(key,): b"3"})) == {"z": 2, key: 3}
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ((), RAW),
+        (("id",), b"1.50"),
+        (("a", "b"), b"[1, 2 ,3]"),
+        (("a", "b", 2), b"3"),
+        (("a", "c"), b'"x\\"}]"'),
+        (("model",), b'"m"'),
+        (("e",), b"{}"),
+        (("n",), b"-1e5"),
+    ],
+)
+def test_the_source_of_a_value_is_found_as_it_stands(path: Path, expected: bytes) -> None:
+    assert source(RAW, path) == expected
+
+
+@pytest.mark.parametrize(
+    "path", [("x",), ("id", "y"), ("a", "b", 3), ("a", "b", "c"), (0,), ("e", "x"), ("a", "b", -1)]
+)
+def test_what_does_not_stand_there_has_no_source(path: Path) -> None:
+    with pytest.raises(LookupError):
+        source(RAW, path)
 
 
 @pytest.mark.parametrize("path", [("x", "y"), ("id", "y"), ("a", "b", 3), ("a", "b", "c"), (0,), ("a", "b", -1)])
