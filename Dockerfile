@@ -12,7 +12,9 @@ ENV PYTHONUNBUFFERED=1
 # The exact versions that the tests ran with.
 COPY constraints.txt /tmp/constraints.txt
 COPY --from=wheel /wheels /wheels
-RUN useradd --system --no-create-home --uid 10001 gatehouse
+RUN useradd --system --no-create-home --uid 10001 gatehouse && install -d -o gatehouse -m 0700 /var/lib/gatehouse
+# Where policies keep state unless the bundle says otherwise: mount a volume here, for it to outlive the container.
+ENV STATE_DIRECTORY=/var/lib/gatehouse
 
 FROM base AS demo
 RUN pip install --no-cache-dir -c /tmp/constraints.txt "$(echo /wheels/gatehouse-*.whl)[demo]"
