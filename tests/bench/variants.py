@@ -2,7 +2,7 @@
 
 Rules:
 - Every Envoy runs envoy/bootstrap.yaml; variants differ in the one filter and in what stands behind it.
-- Gatehouse runs as an operator starts it, with the default bundle.
+- Gatehouse runs as an operator starts it, with the default bundle or with guarded.yaml.
 - What cannot be had here (no Go, no module proxy) is left out with its reason, never silently.
 
 Not here: what is asked of them (cases.py).
@@ -29,6 +29,8 @@ from ext_proc.demo.stack import envoy_binary
 from ext_proc.demo.tokens import TokenSigner
 
 DIRECT, MCP_FILTER, GO, GATEHOUSE, GATEHOUSE_TCP = "direct", "mcp filter", "Go no-op", "Gatehouse", "Gatehouse, TCP"
+GUARDED = "Gatehouse, guarded"
+_GUARDED_BUNDLE = Path(__file__).with_name("guarded.yaml")
 _NOOP = Path(__file__).parent / "noop_go"
 _EXT_PROC = "envoy.filters.http.ext_proc"
 _MCP_FILTER = {
@@ -50,12 +52,14 @@ class Variant:
         means: a sentence for the table.
         behind: the processor behind the ext_proc filter, if there is one.
         listen: how Envoy reaches it.
+        bundle: what Gatehouse serves; None for the default bundle.
     """
 
     name: str
     means: str
     behind: Literal["", "go", "gatehouse"] = ""
     listen: Literal["unix", "tcp"] = "unix"
+    bundle: Path | None = None
 
     def edit(self, config: dict[str, Any]) -> None:
         """Makes Envoy's configuration this variant's."""
@@ -75,6 +79,13 @@ VARIANTS = (
     ),
     Variant(GATEHOUSE, "`gatehouse serve` with the default bundle, over a Unix socket.", "gatehouse"),
     Variant(GATEHOUSE_TCP, "The same over TCP.", "gatehouse", "tcp"),
+    Variant(
+        GUARDED,
+        "The default bundle with every policy for MCP on its route (tests/bench/guarded.yaml), over a Unix socket; "
+        "state in the embedded store.",
+        "gatehouse",
+        bundle=_GUARDED_BUNDLE,
+    ),
 )
 
 
@@ -185,10 +196,11 @@ class Stacks:
             assert self._noop is not None
             return processes.start("go", [str(self._noop), "-listen", address], _listens(address)).process.pid
         if variant.behind == "gatehouse":
-            bundle = str(shipped("policies/bundles/default.yaml"))
-            command = [*self._serve, "--bundle", bundle, "--listen", address, "--admin", f"{LOOPBACK}:{admin}"]
+            bundle = variant.bundle or shipped("policies/bundles/default.yaml")
+            command = [*self._serve, "--bundle", str(bundle), "--listen", address, "--admin", f"{LOOPBACK}:{admin}"]
             ready: Callable[[], bool] = answers(f"http://{LOOPBACK}:{admin}/readyz")
-            return processes.start("gatehouse", command, ready).process.pid
+            state = {"STATE_DIRECTORY": str(self._directory / "state")}
+            return processes.start("gatehouse", command, ready, state).process.pid
         return None
 
 

@@ -4,6 +4,8 @@ Rules:
 - The rules enforce and their default is deny: what is not written here does not pass, so what passes was decided.
 - The tool HIDDEN is left out on purpose: every list of tools is filtered and written anew.
 
+- `guarded` has every built-in policy for MCP in the path beside the rules, as an operator would set them up.
+
 Not here: the policies that only look on, hold or rewrite (witnesses.py).
 """
 
@@ -84,19 +86,40 @@ ALL_TOOLS = (*OFFERED_TOOLS, *TASK_TOOLS, *EVERYTHING_TOOLS)
 
 def bundle(witness: str, tools: Sequence[str] = ALL_TOOLS) -> str:
     """A bundle's text (JSON, which is YAML) with one of the witnesses, by class name, before the rules."""
-    rules: list[dict[str, Any]] = [
-        {"methods": list(METHODS), "allow": True},
-        {"tools": list(tools), "allow": True},
-    ]
+    return _text({"name": "witness", "type": f"tests.conformance.witnesses:{witness}"}, _rules(tools))
+
+
+def guarded(state: str) -> str:
+    """A bundle's text with all policies for MCP.
+
+    Args:
+        state: the path of the file that they keep their state in.
+    """
+    return _text(
+        {"name": "headers", "type": "header-integrity"},
+        {"name": "sessions", "type": "session-binding"},
+        _rules(ALL_TOOLS),
+        # The suite calls tools that it was never shown.
+        {"name": "shapes", "type": "tool-arguments", "parameters": {"unknown_schema": "allow"}},
+        {"name": "loops", "type": "loop-guard", "parameters": {"calls_per_session": 1000, "identical_calls": 200}},
+        store={"embedded": {"path": state}},
+    )
+
+
+def _rules(tools: Sequence[str]) -> dict[str, Any]:
+    rules = [{"methods": list(METHODS), "allow": True}, {"tools": list(tools), "allow": True}]
+    return {"name": "rules", "type": "tool-access", "parameters": {"default": "deny", "rules": rules}}
+
+
+def _text(*policies: dict[str, Any], **parts: Any) -> str:
+    names = [policy["name"] for policy in policies]
     return json.dumps(
         {
             "apiVersion": "gatehouse/v1",
             "kind": "Bundle",
             "metadata": {"name": "conformance", "revision": "1"},
-            "routes": [{"name": "mcp", "match": {"path": "/mcp"}, "protocol": "mcp", "policies": ["witness", "rules"]}],
-            "policies": [
-                {"name": "witness", "type": f"tests.conformance.witnesses:{witness}"},
-                {"name": "rules", "type": "tool-access", "parameters": {"default": "deny", "rules": rules}},
-            ],
+            "routes": [{"name": "mcp", "match": {"path": "/mcp"}, "protocol": "mcp", "policies": names}],
+            "policies": list(policies),
+            **parts,
         }
     )
