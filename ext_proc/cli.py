@@ -30,6 +30,10 @@ app = typer.Typer(
 )
 
 
+keys = typer.Typer(name="keys", help="API keys.", no_args_is_help=True)
+app.add_typer(keys)
+
+
 class Format(enum.StrEnum):
     """How `check` prints."""
 
@@ -181,6 +185,20 @@ def explain(
     from ext_proc.server import explain as explaining
 
     raise typer.Exit(explaining.explain(trail_id, admin))
+
+
+@keys.command("new")
+def new_key(
+    subject: Annotated[
+        str, typer.Option(help="Who will hold the key, for the bundle's entry.", envvar="GATEHOUSE_SUBJECT")
+    ] = "SUBJECT",
+) -> None:
+    """Makes an API key: prints it, this once, and the entry for a bundle, which has only its hash."""
+    from ext_proc.credentials.api_keys import new_key
+
+    key, sha256 = new_key()
+    typer.echo(f"key: {key}")
+    typer.echo(f"entry: {{sha256: {sha256}, subject: {json.dumps(subject)}}}")
 
 
 @app.command()

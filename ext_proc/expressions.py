@@ -3,7 +3,7 @@
 Rules:
 - A name that is no variable or function is found when the bundle is loaded, not at the first request.
 - A condition that cannot be evaluated (a missing key, a type error) raises; whoever asked decides, and fails closed.
-- Variables: `identity`, `request`, `route`, `message`, `args` (see Context.variables).
+- Variables: `identity`, `request`, `route`, `server`, `message`, `args` (see Context.variables).
 
 Not here: any meaning of a condition.
 """
@@ -21,7 +21,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from ext_proc.errors import GatehouseError
 
-VARIABLES = frozenset({"identity", "request", "route", "message", "args"})
+VARIABLES = frozenset({"identity", "request", "route", "server", "message", "args"})
 # The functions that the evaluator has, by its own names; operators start with _ @ ! or -, macros are expanded before.
 FUNCTIONS = frozenset(
     {

@@ -36,6 +36,13 @@ class Secret:
     def __repr__(self) -> str:
         return f"Secret({self.key_id!r})"
 
+    def __eq__(self, other: object) -> bool:
+        """Whether it is the same secret: a bundle that is loaded again makes all of its secrets anew."""
+        return isinstance(other, Secret) and (self.key_id, self._value) == (other.key_id, other._value)
+
+    def __hash__(self) -> int:
+        return hash((self.key_id, self._value))
+
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.with_info_plain_validator_function(

@@ -35,6 +35,9 @@ REQUIREMENTS: dict[str, Requirement] = {
             f"{X}test_lifecycle.py::test_events_that_come_while_a_checkpoint_is_outstanding_wait_for_it",
             f"{X}test_lifecycle.py::test_a_decision_that_nobody_asked_for_does_nothing",
             f"{X}test_lifecycle.py::test_in_observability_mode_nothing_is_answered",
+            f"{X}test_fuzzed.py::test_a_denied_request_is_not_answered_again_when_its_time_is_over",
+            f"{X}test_fuzzed.py::test_an_answer_that_every_policy_sees_comes_buffered_where_that_mode_is_fixed",
+            "tests/fuzz/test_targets.py",
         ),
     ),
     "engine-2": Requirement(
@@ -57,7 +60,15 @@ REQUIREMENTS: dict[str, Requirement] = {
     "engine-4": Requirement(
         "Nothing of a response leaves before its message was decided; unchanged messages leave byte-identical.",
         "docs/architecture.md, rule 4",
-        (f"{X}test_responses.py", f"{X}test_encodings.py", f"{E}test_streams.py"),
+        (
+            f"{X}test_responses.py",
+            f"{X}test_encodings.py",
+            f"{X}test_fuzzed.py::test_nothing_of_an_answer_follows_the_denial_in_its_place",
+            f"{X}test_fuzzed.py::test_no_answer_hides_behind_a_byte_order_mark_that_the_client_finds_at_the_start",
+            "tests/fuzz/test_targets.py",
+            f"{E}test_streams.py",
+            f"{E}test_recorded.py",
+        ),
     ),
     "engine-5": Requirement(
         "A deny after response headers is the protocol's own end of stream, never raw bytes in the middle.",
@@ -76,6 +87,9 @@ REQUIREMENTS: dict[str, Requirement] = {
             f"{X}test_uploads.py::test_a_body_of_unknown_length_is_bounded_and_refused_as_soon_as_it_is_too_large",
             f"{X}test_encodings.py::test_a_bomb_is_refused",
             f"{X}test_lifecycle.py::test_envoys_own_413_becomes_the_protocols_error",
+            f"{X}test_fuzzed.py::test_a_request_past_the_limit_that_nothing_enforces_on_is_not_kept",
+            f"{X}test_fuzzed.py::test_an_answer_that_nobody_may_edit_is_not_held_and_not_kept",
+            f"{X}test_fuzzed.py::test_an_answer_past_the_limit_that_errors_of_ours_should_join_is_refused_and_not_kept",
         ),
     ),
     "engine-7": Requirement(
@@ -86,6 +100,7 @@ REQUIREMENTS: dict[str, Requirement] = {
             f"{X}test_lifecycle.py::test_a_cancelled_or_failed_rpc_is_not_finished",
             f"{X}test_lifecycle.py::test_what_breaks_ext_procs_rules_aborts_the_rpc_so_that_envoy_fails_closed",
             f"{X}test_lifecycle.py::test_an_answer_to_a_request_that_was_never_decided_is_refused",
+            f"{X}test_fuzzed.py::test_an_exchange_that_was_aborted_wants_nothing_more_and_says_nothing_more",
             f"{E}test_faults.py",
             f"{E}test_stack.py",
         ),
@@ -93,7 +108,13 @@ REQUIREMENTS: dict[str, Requirement] = {
     "engine-8": Requirement(
         "Trailers, empty bodies, GET, local replies, compressed bodies and cancelled streams are ordinary cases.",
         "docs/architecture.md, rule 8",
-        (f"{X}test_lifecycle.py", f"{X}test_fixed_modes.py"),
+        (
+            f"{X}test_lifecycle.py",
+            f"{X}test_fixed_modes.py",
+            f"{X}test_fuzzed.py::test_a_status_that_is_no_number_is_none",
+            f"{X}test_fuzzed.py::test_an_answer_of_headers_alone_may_name_any_coding",
+            f"{X}test_fuzzed.py::test_a_body_that_no_codec_reads_is_its_own_bytes_where_nobody_changed_it",
+        ),
     ),
     "engine-9": Requirement(
         "A bundle swap is atomic: an exchange ends under the bundle it began with; a bad bundle replaces nothing.",
@@ -103,7 +124,26 @@ REQUIREMENTS: dict[str, Requirement] = {
     "cutting": Requirement(
         "Chunk boundaries mean nothing: any cutting of any body gives the same bytes and the same trail.",
         "docs/architecture.md; ext_proc streams bodies in arbitrary chunks",
-        (f"{X}test_cutting.py", "tests/unit/codecs/test_mcp_cutting.py", "tests/unit/engine/test_channels.py"),
+        (
+            f"{X}test_cutting.py",
+            f"{X}test_fuzzed.py::test_a_request_past_the_limit_is_no_batch_however_it_is_cut",
+            f"{X}test_recorded.py",
+            "tests/unit/codecs/test_mcp_cutting.py",
+            "tests/unit/engine/test_channels.py",
+        ),
+    ),
+    "texts": Requirement(
+        "Policies see each text of a request or an answer decoded, in the direction they want; an edit changes it alone"
+        " and leaves JSON valid, whatever the cutting and the order; what is denied goes no further.",
+        "docs/architecture.md, Channels of text; docs/adr/0006; RFC 8259 section 7; RFC 6901",
+        (
+            f"{X}test_texts.py",
+            f"{X}test_request_texts.py",
+            f"{X}test_mcp_texts.py",
+            f"{E}test_texts.py",
+            "tests/unit/engine/test_track.py",
+            "tests/unit/framing/test_json_source.py",
+        ),
     ),
     "smuggling": Requirement(
         "A changed body carries its exact length or none, so that nothing of it becomes another's message.",
@@ -115,10 +155,76 @@ REQUIREMENTS: dict[str, Requirement] = {
             f"{E}test_modes.py::test_an_answer_of_another_length_smuggles_nothing",
         ),
     ),
+    "transparency": Requirement(
+        "What is neither denied nor changed is the same at either end as without Gatehouse: methods, statuses, "
+        "headers, bodies, trailers, 100 Continue, answers before the upload ends; over both versions of HTTP.",
+        "RFC 9110, RFC 9112, RFC 9113; docs/architecture.md, rule 8",
+        (f"{E}test_transparency.py", f"{E}test_http2.py", f"{E}test_uploads.py"),
+    ),
+    "end-of-request": Requirement(
+        "A GET or DELETE is what its headers say however it ends; one with a byte of body is denied where a policy "
+        "enforces, and no request goes on undecided because trailers alone end it.",
+        "RFC 9113 section 8.1; RFC 9112 section 7.1; runs against Envoy 1.40",
+        (f"{X}test_bodiless.py", f"{E}test_http2.py", "tests/unit/engine/test_empty_body.py"),
+    ),
+    "upgrades": Requirement(
+        "An upgrade is decided at its headers: bytes go both ways where the route lets it pass, and none where a "
+        "policy enforces and the route does not list it. Nobody waits for the end of what has none.",
+        "RFC 9110 section 7.8; RFC 8441; docs/architecture.md, What is opaque",
+        (f"{E}test_upgrades.py", f"{X}test_bodiless.py"),
+    ),
+    "interruptions": Requirement(
+        "What the upstream breaks off never ends cleanly; silence is no end; when either side has gone nothing is left "
+        "in Envoy, at the upstream or in Gatehouse.",
+        "RFC 9112 section 8; RFC 9113 section 8.1; docs/architecture.md, rule 8",
+        (f"{E}test_interruptions.py", f"{E}test_streams.py", f"{E}test_uploads.py"),
+    ),
+    "envoy-ends": Requirement(
+        "Envoy 1.40 takes a clean end of the RPC for 'continue without me', an error for a failure, and ends the RPC "
+        "itself where nothing more is to be told.",
+        "runs against Envoy 1.40; why engine-7 is as it is",
+        (
+            f"{E}test_facts.py::test_an_rpc_that_ends_with_ok_lets_the_rest_through_unread_although_failures_are_not_allowed",
+            f"{E}test_facts.py::test_an_rpc_that_ends_with_an_error_before_the_answers_headers_left_gives_500",
+            f"{E}test_facts.py::test_without_response_bodies_envoy_ends_the_rpc_itself_after_the_answers_headers",
+        ),
+    ),
+    "envoy-headers": Requirement(
+        "Envoy 1.40 drops, appends and overwrites headers by rules of its own: changes beside a body count surely in "
+        "BUFFERED only; `raw_value` is read and `append_action` is not.",
+        "runs against Envoy 1.40; why engine-2 and wire/encode.py are as they are",
+        (
+            f"{E}test_facts.py::test_header_changes_in_a_body_reply_count_in_buffered_and_else_only_where_the_body_came_at_once",
+            f"{E}test_facts.py::test_every_append_action_overwrites",
+            f"{E}test_facts.py::test_only_the_deprecated_append_appends",
+            f"{E}test_facts.py::test_a_value_that_is_not_raw_arrives_empty",
+        ),
+    ),
+    "envoy-overrides": Requirement(
+        "From NONE, Envoy 1.40 takes an override to STREAMED, BUFFERED or full duplex in a headers reply, and one to "
+        "full duplex alone before it; what is chosen late cannot hold headers, what is chosen early is not lowered.",
+        "runs against Envoy 1.40; docs/adr/0005; why the planner is as it is",
+        (
+            f"{E}test_facts.py::test_from_none_a_headers_reply_may_override_the_requests_body_mode",
+            f"{E}test_facts.py::test_from_none_a_headers_reply_may_override_the_answers_body_mode",
+            f"{E}test_facts_duplex.py",
+        ),
+    ),
+    "envoy-bodies": Requirement(
+        "Envoy 1.40 checks lengths in BUFFERED alone and writes past them in full duplex; past its buffer it refuses "
+        "or hangs; an answer in the upstream's place is clean until something has left.",
+        "runs against Envoy 1.40; why 'smuggling' and the limits are as they are",
+        (f"{E}test_facts_bodies.py",),
+    ),
     "opaque": Requirement(
         "What cannot be read is denied where a policy enforces, unless listed; what is malformed always is.",
         "docs/architecture.md, What is opaque",
         (f"{X}test_requests.py", f"{E}test_requests.py"),
+    ),
+    "unread": Requirement(
+        "What `allow_opaque` lists passes unread, its answer too: official clients see what they would see without us.",
+        "docs/architecture.md, What is opaque; docs/recipes.md",
+        (f"{E}test_anthropic.py", f"{E}test_openai_responses.py"),
     ),
     "mcp-denial": Requirement(
         "A denied call is answered with its own id in JSON-RPC's error shape, which official clients report cleanly.",
@@ -134,9 +240,57 @@ REQUIREMENTS: dict[str, Requirement] = {
         ),
     ),
     "mcp-lists": Requirement(
-        "Tools that their caller may not call are hidden from tools/list, whose result is private to the caller.",
-        "MCP 2026-07-28, caching (cacheScope)",
-        ("tests/policies/test_tool_access.py",),
+        "What its caller could not use is hidden from every page of every list, which is private to the caller, as is "
+        "what was read under a condition.",
+        "MCP 2026-07-28, caching (cacheScope), pagination",
+        (
+            "tests/policies/test_tool_access.py",
+            f"{E}test_tools.py::test_every_list_shows_over_all_its_pages_what_its_caller_could_use",
+        ),
+    ),
+    "mcp-annotations": Requirement(
+        "Annotations are untrusted: what a tool says of itself may deny a call, and never lets one through.",
+        "MCP 2026-07-28, schema (ToolAnnotations)",
+        (
+            "tests/policies/test_tool_access.py::"
+            "test_no_annotation_lets_anything_through_that_the_rule_alone_would_not",
+            f"{E}test_tools.py::test_arguments_and_kinds_of_callers_decide_together",
+        ),
+    ),
+    "mcp-resources": Requirement(
+        "Resources, prompts and completions of their arguments fall under the same rules, however a URI is written.",
+        "RFC 3986 section 6; RFC 6570; MCP 2026-07-28, resources, prompts, completion",
+        (
+            "tests/policies/test_resource_uris.py",
+            f"{E}test_tools.py::test_resources_are_read_by_their_uri_however_it_is_written",
+            f"{E}test_tools.py::test_prompts_and_completions_fall_under_the_same_rules",
+        ),
+    ),
+    "mcp-input-errors": Requirement(
+        "Arguments that do not fit the tool's schema get a result with isError, from which a model can correct itself.",
+        "MCP 2025-11-25 and 2026-07-28, tools: error handling",
+        (
+            f"{E}test_tools.py::test_a_model_corrects_itself_by_what_the_denied_call_says",
+            f"{E}test_tools.py::test_before_a_list_was_seen_no_call_passes_and_after_it_calls_do",
+            f"{E}test_tools.py::test_the_example_bundle_does_what_it_says_to_the_demos_server",
+            "tests/policies/test_tool_arguments.py",
+        ),
+    ),
+    "mcp-output": Requirement(
+        "A result conforms to its tool's outputSchema, and its text does not contradict its structured content.",
+        "MCP 2025-06-18 to 2026-07-28, tools: structured content, output schema",
+        (
+            f"{E}test_tools.py::test_results_that_are_not_as_promised_are_withheld",
+            "tests/policies/test_tool_arguments.py",
+        ),
+    ),
+    "json-schema": Requirement(
+        "Schemas mean what JSON Schema says; nothing is fetched for them, and depth, size and time are bounded.",
+        "JSON Schema 2020-12 and draft-07; MCP 2026-07-28, basic: JSON Schema usage",
+        (
+            "tests/unit/schemas/test_schema.py",
+            f"{E}test_tools.py::test_hostile_schemas_hold_nothing_up",
+        ),
     ),
     "mcp-mirror": Requirement(
         "Whoever rewrites a name in the body rewrites the headers that repeat it, and no header that does not.",
@@ -151,6 +305,69 @@ REQUIREMENTS: dict[str, Requirement] = {
         "MCP conformance suite, revisions 2025-11-25 and 2026-07-28",
         ("tests/conformance/test_conformance.py",),
     ),
+    "mcp-sessions": Requirement(
+        "A session, a requestState or a task is unknown to any principal but the one that got it: 404 for a session, "
+        "-32602 for the others; nothing of such a request reaches the server.",
+        "MCP 2025-11-25, transports: session management; 2026-07-28, multi round-trip requests: server requirements; "
+        "tasks extension: auth binding",
+        (f"{E}test_sessions.py", "tests/policies/test_session_binding.py"),
+    ),
+    "mcp-headers": Requirement(
+        "Headers that are missing, stand twice, or contradict the body are refused with 400 and -32020.",
+        "MCP 2026-07-28, transports: server validation, custom headers",
+        (
+            f"{E}test_header_integrity.py",
+            "tests/policies/test_header_integrity.py",
+            "tests/policies/test_mcp_headers.py",
+        ),
+    ),
+    "mcp-by-headers": Requirement(
+        "Where headers suffice the decision falls before the body; they never decide otherwise than the body would.",
+        "MCP 2026-07-28, transports: standard headers; docs/adr/0010",
+        (f"{X}test_by_headers.py", f"{E}test_by_headers.py"),
+    ),
+    "mcp-authorization": Requirement(
+        "A server is a protected resource: metadata, 401 and 403 challenges that name all scopes, no audience but its "
+        "own, no token in the query, and no client's token for the upstream.",
+        "MCP 2026-07-28, authorization; RFC 9728; RFC 6750, section 3; RFC 8707",
+        (f"{E}test_oauth.py", "tests/policies/test_oauth_resource.py"),
+    ),
+    "loops": Requirement(
+        "What goes round in circles ends in a result that the model reads; no cap is passed by calls at the same time.",
+        "docs/policies.md, loop-guard; MCP 2025-11-25, tools: errors",
+        (f"{E}test_loops.py", "tests/policies/test_loop_guard.py"),
+    ),
+    "stores": Requirement(
+        "All who share a store have one content: operations are atomic, and fail in time; what is kept expires; every "
+        "kind of store does alike.",
+        "docs/operations.md, Stores; ext_proc/stores/store.py",
+        (
+            f"{X}test_state.py",
+            "tests/unit/stores/test_store.py",
+            "tests/unit/stores/test_model.py",
+            "tests/unit/stores/test_embedded.py",
+            "tests/unit/stores/test_redis.py",
+            "tests/unit/server/test_run_with_stores.py",
+        ),
+    ),
+    "hosts": Requirement(
+        "Processes that share a store agree on sessions, states, caps and schemas, at the same time too, whatever "
+        "their clocks say; one that dies leaves the state right; calls are denied only while the store is gone.",
+        "docs/operations.md, Stores; docs/policies.md, session-binding, loop-guard, tool-arguments",
+        (f"{E}test_hosts.py",),
+    ),
+    "mcp-attacks": Requirement(
+        "What a client tries by hand to be taken for another, for another request, or for nothing to be looked at, "
+        "reaches nobody, and is told in the caller's protocol.",
+        "MCP 2026-07-28, transports, authorization, caching, tools: security considerations",
+        (f"{E}test_attacks.py",),
+    ),
+    "bad-input": Requirement(
+        "Fuzzed JSON-RPC, hostile schemas, lists of 10,000 tools, descriptions of 1 MiB, a store that is locked, full, "
+        "slow or gone: a clear error by `on_error`, bounded memory, and nothing passes that is not allowed.",
+        "docs/architecture.md, rules 4 and 6; docs/policies.md",
+        (f"{E}test_bad_input.py", f"{X}test_hostile.py"),
+    ),
     "sse": Requirement(
         "Server-sent events are read to the letter.",
         "WHATWG HTML section 9.2",
@@ -160,5 +377,30 @@ REQUIREMENTS: dict[str, Requirement] = {
         "Every denial carries its trail's id; decisions, metrics and spans tell why, and nothing secret.",
         "docs/architecture.md, The trail",
         (f"{E}test_telemetry.py",),
+    ),
+    "identity-refusal": Requirement(
+        "A credential that does not hold gets 401 and invalid_token; nothing reaches a policy or the upstream.",
+        "RFC 6750 section 3.1; docs/adr/0008",
+        (f"{X}test_identity.py", f"{E}test_identity.py"),
+    ),
+    "identity-ladder": Requirement(
+        "A human needs positive evidence; of a chain of actors the outermost counts; what both use is an agent's.",
+        "RFC 8693 section 4.1; docs/architecture.md, Who calls",
+        ("tests/unit/test_identity.py", "tests/unit/credentials/test_chain.py", "tests/unit/bundle/test_roles.py"),
+    ),
+    "identity-tokens": Requirement(
+        "Algorithms, keys, issuer, audience and type are pinned; a token is read strictly, and vouches for nothing.",
+        "RFC 8725 section 3; RFC 7515 sections 2 and 4.1; RFC 7519 section 7.2",
+        ("tests/unit/credentials/test_token.py", "tests/unit/credentials/test_jwt.py"),
+    ),
+    "identity-keys": Requirement(
+        "Keys are rotated while it runs: one fetch for all who wait, bounded in size, time and number.",
+        "RFC 7517 section 5; docs/operations.md, Keys of issuers",
+        ("tests/unit/server/test_keys.py", "tests/unit/server/test_fetch.py", "tests/unit/credentials/test_keys.py"),
+    ),
+    "identity-workloads": Requirement(
+        "A workload is known by what Envoy verified of its certificate, and not by a client's copy of it.",
+        "SPIFFE ID section 2; X.509-SVID section 2; Envoy: x-forwarded-client-cert",
+        (f"{E}test_workloads.py", "tests/unit/credentials/test_xfcc.py", "tests/unit/credentials/test_peer.py"),
     ),
 }

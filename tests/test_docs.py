@@ -60,7 +60,7 @@ def test_a_bundle_in_a_document_passes_the_check(content: str, tmp_path: Path) -
 
 
 def test_the_recipes_bundles_are_all_found() -> None:
-    assert len([name for name, _ in bundles() if name.startswith("recipes.md")]) == 7
+    assert len([name for name, _ in bundles() if name.startswith("recipes.md")]) == 15
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=names(DOCUMENTS))
@@ -122,9 +122,12 @@ def test_every_outcome_is_explained(document: str) -> None:
 
 # What gives a reason: its first textual argument, or `reason`.
 GIVE_A_REASON = {"Deny", "Opaque", "JsonError", "_Malformed", "malformed", "engine_denial"}
+GIVE_A_REASON |= {"Rejected", "CredentialError", "ClaimsError"}
 WITH_REASONS = [
     *ROOT.glob("ext_proc/engine/*.py"),
     *ROOT.glob("ext_proc/codecs/mcp*.py"),
+    *ROOT.glob("ext_proc/credentials/*.py"),
+    ROOT / "ext_proc/identity.py",
     ROOT / "ext_proc/framing/json_view.py",
 ]
 # Not told to anybody: a policy's own reason takes their place.

@@ -15,12 +15,13 @@ from typing import Any
 from ext_proc.bundle.models import WITHIN, Bundle, MatchPart, RoutePart
 from ext_proc.bundle.problems import Describer, Place, near
 from ext_proc.bundle.protocols import PROTOCOLS
-from ext_proc.bundle.units import parse_size
+from ext_proc.bundle.store_settings import weakness
 from ext_proc.engine.hooks import hooks_of
 from ext_proc.errors import Problem
 from ext_proc.messages import Message
 from ext_proc.policy import Policy
 from ext_proc.trail import Stage
+from ext_proc.units import parse_size
 
 # Envoy's default for `message_timeout` (ExternalProcessor in ext_proc.proto), in seconds.
 MESSAGE_TIMEOUT = 0.200
@@ -81,6 +82,7 @@ def warnings(bundle: Bundle, policies: Mapping[str, Policy[Any, Any]], describer
         *_evadable_routes(bundle, describer),
         *_deaf_policies(bundle, policies, describer),
         *_conditions_without_a_message(bundle, policies, describer),
+        *_state_of_one_host(bundle, policies, describer),
     ]
 
 
@@ -150,6 +152,14 @@ def _conditions_without_a_message(
                 f"{' and '.join(used)} cannot be known at {stages}: the condition fails there, and on_error follows"
             )
             yield describer.problem(("policies", index, "when"), message)
+
+
+def _state_of_one_host(
+    bundle: Bundle, policies: Mapping[str, Policy[Any, Any]], describer: Describer
+) -> Iterator[Problem]:
+    message = weakness(bundle, policies)
+    if message is not None:
+        yield describer.problem(("store", "hosts"), message)
 
 
 def _possible(route: RoutePart) -> dict[Stage, tuple[type[Message], ...]]:

@@ -15,18 +15,29 @@ from typing import Any
 
 from ext_proc.bundle.models import Bundle, RoutePart
 from ext_proc.bundle.protocols import PROTOCOLS
+from ext_proc.credentials.chain import Chain
+from ext_proc.engine.identification import Identification
 from ext_proc.engine.pipeline import Binding, Pipeline
-from ext_proc.engine.route import IdentitySource, OpaqueRule, Route, RouteMatch, Rulebook
+from ext_proc.engine.route import OpaqueRule, Route, RouteMatch, Rulebook
 from ext_proc.policy import Policy
+from ext_proc.stores.settings import StoreSettings
 
 
-def compile_bundle(bundle: Bundle, policies: Mapping[str, Policy[Any, Any]], fingerprint: str) -> Rulebook:
+def compile_bundle(
+    bundle: Bundle,
+    policies: Mapping[str, Policy[Any, Any]],
+    fingerprint: str,
+    chain: Chain,
+    store: StoreSettings | None = None,
+) -> Rulebook:
     """The rulebook.
 
     Args:
         bundle: without problems.
         policies: every policy of the bundle, set up, by name.
         fingerprint: the revision of a bundle that names none.
+        chain: how callers are known.
+        store: which store to open; None where no policy keeps state.
     """
     bindings = {
         part.name: Binding(
@@ -46,7 +57,8 @@ def compile_bundle(bundle: Bundle, policies: Mapping[str, Policy[Any, Any]], fin
         deny_unmatched=bundle.unmatched == "deny",
         limits=bundle.limits.resolved(),
         header_prefix=bundle.headers.prefix,
-        identity=tuple(IdentitySource(part.metadata.namespace, part.metadata.key) for part in bundle.identity),
+        identity=Identification(chain, time.monotonic),
+        store=store,
     )
 
 
@@ -62,4 +74,6 @@ def _route(part: RoutePart, bindings: Mapping[str, Binding]) -> Route:
             OpaqueRule(rule.method or "", rule.path or "", rule.content_type or "") for rule in part.allow_opaque
         ),
         read_answers=part.outcome == "body",
+        server=part.server or "",
+        trusts_headers=part.headers == "trusted",
     )

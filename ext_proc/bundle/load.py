@@ -18,14 +18,17 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from ext_proc.bundle import checks, plugins, secrets
+from ext_proc.bundle import checks, identities, plugins, secrets
 from ext_proc.bundle.compile import compile_bundle
 from ext_proc.bundle.document import Document, read_document, read_text
 from ext_proc.bundle.models import Bundle
 from ext_proc.bundle.problems import Describer
 from ext_proc.bundle.registry import PolicyTypes
+from ext_proc.bundle.store_settings import store_settings
+from ext_proc.credentials.chain import Chain
 from ext_proc.engine.route import Rulebook
 from ext_proc.errors import BundleError, Problem
+from ext_proc.secret import CONTEXT_KEY
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +99,7 @@ def examine_text(
     """Everything there is to say of a bundle's text; never raises for what is in it.
 
     Args:
-        origin: the file it is of: where the relative paths of secrets start.
+        origin: the file it is of: where relative paths (of secrets, keys, the store) start.
         environ: the environment variables; the process's own unless given.
         types: the policy types; those of the installed packages unless given.
     """
@@ -105,14 +108,20 @@ def examine_text(
     except BundleError as error:
         return Examined(None, None, error.problems)
     tree = document.tree
-    found, unresolved = secrets.resolve(tree.get("secrets"), origin.parent, os.environ if environ is None else environ)
+    environ = os.environ if environ is None else environ
+    found, unresolved = secrets.resolve(tree.get("secrets"), origin.parent, environ)
     describer = Describer(found.values())
     bundle: Bundle | None = None
+    chain: Chain | None = None
     problems = [*document.problems, *unresolved]
     try:
-        bundle = Bundle.model_validate(tree)
+        bundle = Bundle.model_validate(tree, context={CONTEXT_KEY: found})
     except ValidationError as error:
         problems += describer.translate(error, tree, Bundle, ())
+    else:
+        depth = bundle.limits.json_depth
+        chain, unusable = identities.build(bundle.identity, bundle.clients, origin.parent, depth, describer)
+        problems += unusable
     policies, unusable = plugins.set_up(tree.get("policies"), types or PolicyTypes(), found, describer)
     problems += unusable
     problems += checks.references(tree, describer)
@@ -120,7 +129,9 @@ def examine_text(
     if bundle is None or problems:
         return Examined(bundle, None, _in_file_order(problems, document), document=document)
     warnings = tuple(checks.warnings(bundle, policies, describer))
-    rulebook = compile_bundle(bundle, policies, hashlib.sha256(text.encode()).hexdigest()[:12])
+    assert chain is not None  # made with the bundle
+    store = store_settings(bundle, policies, origin.parent, environ)
+    rulebook = compile_bundle(bundle, policies, hashlib.sha256(text.encode()).hexdigest()[:12], chain, store)
     return Examined(bundle, rulebook, (), warnings, document)
 
 

@@ -16,13 +16,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
+from ext_proc.bundle.identity_models import ClientPart, HeaderName, IdentityPart, MetadataIdentity
 from ext_proc.bundle.problems import near
 from ext_proc.bundle.protocols import PROTOCOLS
-from ext_proc.bundle.units import Duration, Size
+from ext_proc.bundle.store_models import StorePart
 from ext_proc.expressions import Expression
-from ext_proc.headers import is_token
-from ext_proc.identity import JWT_NAMESPACE
 from ext_proc.limits import DEFAULTS, Limits
+from ext_proc.units import Duration, Size
 
 _SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 _REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+:-]{0,63}", re.ASCII)
@@ -65,12 +65,6 @@ def _host(text: str) -> str:
     return text
 
 
-def _header_name(text: str) -> str:
-    if not is_token(text):
-        raise ValueError("expected a header name in lower case")
-    return text
-
-
 def _method(text: str) -> str:
     if not _METHOD.fullmatch(text):
         raise ValueError("expected an HTTP method in capitals, such as GET")
@@ -97,7 +91,6 @@ PolicyName = Annotated[str, AfterValidator(_policy_name), WithJsonSchema({"type"
 Revision = Annotated[str, AfterValidator(_revision)]
 HttpPath = Annotated[str, AfterValidator(_path), WithJsonSchema({"type": "string", "format": "path"})]
 Host = Annotated[str, AfterValidator(_host), WithJsonSchema({"type": "string", "format": "host"})]
-HeaderName = Annotated[str, AfterValidator(_header_name), WithJsonSchema({"type": "string", "format": "header name"})]
 Method = Annotated[str, AfterValidator(_method), WithJsonSchema({"type": "string", "format": "method"})]
 HeaderPrefix = Annotated[str, AfterValidator(_header_prefix)]
 ProtocolName = Annotated[str, AfterValidator(_protocol), WithJsonSchema({"enum": sorted(PROTOCOLS)})]
@@ -159,6 +152,12 @@ class LimitsPart(_Part):
         le=100_000_000,
         description="The most values, keys included, in one JSON document: each takes memory, however short it is.",
     )
+    name: int = Field(
+        default=DEFAULTS.name,
+        ge=64,
+        le=1_000_000,
+        description="The longest name of a method, tool, prompt, resource (its URI) or model, in characters.",
+    )
     batch: int = Field(default=DEFAULTS.batch, ge=1, le=1024, description="The most messages in one JSON-RPC batch.")
     expansion: int = Field(
         default=DEFAULTS.expansion,
@@ -196,26 +195,6 @@ class SecretSource(_Part):
         if (self.file is None) == (self.env is None):
             raise ValueError("expected either file or env")
         return self
-
-
-class MetadataIdentity(_Part):
-    """A verified token's payload in Envoy's dynamic metadata."""
-
-    namespace: str = Field(
-        default=JWT_NAMESPACE,
-        min_length=1,
-        description="Where the payload is; Envoy must forward it (`metadata_options.forwarding_namespaces`).",
-    )
-    key: str | None = Field(
-        default=None,
-        description="The key in the namespace (`payload_in_metadata`); if left out, its entry, if there is only one.",
-    )
-
-
-class IdentityPart(_Part):
-    """One way to know the caller."""
-
-    metadata: MetadataIdentity = Field(description="What Envoy's `jwt_authn` filter verified and forwarded.")
 
 
 class MatchPart(_Part):
@@ -261,6 +240,11 @@ class RoutePart(_Part):
     name: Slug = Field(description="The route's name, in decisions and metrics.")
     match: MatchPart = Field(description="Which requests it is for.")
     protocol: ProtocolName = Field(description="What its payloads are.")
+    server: Slug | None = Field(
+        default=None,
+        description="The upstream's name, for conditions (`server`) and for what policies learn of it; the route's "
+        "name unless set. Routes to the same server share what was learned.",
+    )
     policies: tuple[str, ...] = Field(
         default=(), description="Names of policies. Requests go through them in this order, answers in reverse."
     )
@@ -268,6 +252,11 @@ class RoutePart(_Part):
         default=(),
         description="What may pass although it is no message of the protocol; the rest is denied where a policy "
         "enforces.",
+    )
+    headers: Literal["untrusted", "trusted"] = Field(
+        default="untrusted",
+        description="`trusted`: the upstream refuses requests whose headers contradict the body, as MCP 2026-07-28 has "
+        "it; where the headers decide for every policy, the body of a request is not asked for.",
     )
     outcome: Literal["body", "policies"] = Field(
         default="body",
@@ -294,7 +283,7 @@ class PolicyPart(_Part):
     when: Expression | None = Field(
         default=None,
         description="The policy has a say only where this CEL expression over `identity`, `request`, `route`, "
-        "`message` and `args` is true.",
+        "`server`, `message` and `args` is true.",
     )
     parameters: dict[str, Any] = Field(default={}, description="The policy's own; see its type.")
 
@@ -319,9 +308,16 @@ class Bundle(_Part):
         default={},
         description="Secrets by key id: where each is, never its value. A policy's parameter names the key id.",
     )
+    store: StorePart = Field(
+        default=StorePart(), description="Where policies keep what outlives an exchange: counters, leases, ledgers."
+    )
     identity: tuple[IdentityPart, ...] = Field(
         default=(IdentityPart(metadata=MetadataIdentity()),),
-        description="How callers are known; the first way that finds one counts.",
+        description="How callers are known, tried in order: the first that finds a credential of its own has the word, "
+        "and one that does not hold is answered with 401.",
+    )
+    clients: tuple[ClientPart, ...] = Field(
+        default=(), description="What is known of clients, by which people and agents are told apart; tried in order."
     )
     unmatched: Literal["pass", "deny"] = Field(
         default="pass", description="What happens to a request that no route matches: it passes untouched, or gets 404."

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 
 from ext_proc.bundle.models import Bundle
 from ext_proc.bundle.registry import PolicyClass
-from ext_proc.bundle.units import format_duration, format_size
+from ext_proc.units import format_duration, format_size
 
 START = "<!-- generated: start -->"
 END = "<!-- generated: end -->"

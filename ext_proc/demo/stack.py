@@ -133,7 +133,9 @@ class Stack:
         upstreams = self._upstreams or self._start_upstreams(*upstream_ports)
         serve = [sys.executable, "-m", "ext_proc.cli", "serve", "--bundle", str(self._bundle)]
         serve += ["--listen", gatehouse, "--admin", f"{LOOPBACK}:{self._admin_port}", *self._serve_arguments]
-        self.processes.start("gatehouse", serve, answers(f"{self.admin_url}/readyz"))
+        # What policies keep goes with the rest: the next demo begins anew.
+        env = {"STATE_DIRECTORY": str(self.logs)}
+        self.processes.start("gatehouse", serve, answers(f"{self.admin_url}/readyz"), env)
         self._start_envoy(
             Addresses(
                 listen=f"{LOOPBACK}:{self.port}",

@@ -31,6 +31,18 @@ _CLAIMS: dict[str, tuple[str, dict[str, object]]] = {
     ADMIN: ("ann", {"groups": ["admin"]}),
 }
 _SECONDS = 30.0
+NO_HEADERS: Mapping[str, str] = {}
+# Take the routes of agents, and of what is checked, in demo.yaml.
+_AGENTS = {"x-demo": "agents"}
+_CHECKED = {"x-demo": "checked"}
+_TRAIL = "gatehouse/trail"  # in the `_meta` of a result that stands for a denial
+_INITIALIZE = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "initialize",
+    "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "tour", "version": "1"}},
+}
+_PING = {"jsonrpc": "2.0", "id": 2, "method": "ping"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,22 +100,29 @@ class Step:
         )
 
 
-def client(stack: Stack, caller: str, wire: Wire) -> AbstractAsyncContextManager[Client]:
+def client(
+    stack: Stack, caller: str, wire: Wire, headers: Mapping[str, str] = NO_HEADERS
+) -> AbstractAsyncContextManager[Client]:
     """The official MCP client, as `caller`, on `wire`, through Envoy."""
 
     @asynccontextmanager
     async def connected() -> AsyncIterator[Client]:
-        headers = {}
-        if caller in _CLAIMS:
-            subject, claims = _CLAIMS[caller]
-            headers["authorization"] = f"Bearer {stack.token(subject, claims)}"
+        lines = {**headers, **_authorized(stack, caller)}
         async with (
-            httpx2.AsyncClient(headers=headers, timeout=_SECONDS, trust_env=False) as http,
+            httpx2.AsyncClient(headers=lines, timeout=_SECONDS, trust_env=False) as http,
             Client(streamable_http_client(stack.mcp_url, http_client=http), mode=wire) as connection,
         ):
             yield connection
 
     return connected()
+
+
+def _authorized(stack: Stack, caller: str) -> dict[str, str]:
+    """The header that says who calls; none where nobody vouches."""
+    if caller not in _CLAIMS:
+        return {}
+    subject, claims = _CLAIMS[caller]
+    return {"authorization": f"Bearer {stack.token(subject, claims)}"}
 
 
 def lists(caller: str, wire: Wire) -> Ask:
@@ -137,18 +156,65 @@ def calls(caller: str, wire: Wire, tool: str, **arguments: object) -> Ask:
     return ask
 
 
-def posts(body: bytes, content_type: str = "application/json") -> Ask:
+def repeats(times: int, caller: str, wire: Wire, tool: str, **arguments: object) -> Ask:
+    """Calls a tool so many times, as an agent that goes round in circles; what the last call came to."""
+
+    async def ask(stack: Stack) -> Seen:
+        async with client(stack, caller, wire, _AGENTS) as connection:
+            for _ in range(times):
+                result = await connection.call_tool(tool, arguments)
+        text = " ".join(getattr(block, "text", "") for block in result.content)
+        return Seen(f"{'tool error: ' if result.is_error else ''}{text}", str((result.meta or {}).get(_TRAIL, "")))
+
+    return ask
+
+
+def lists_and_calls(caller: str, wire: Wire, tool: str, **arguments: object) -> Ask:
+    """Lists the tools, as clients do, and calls one of them."""
+
+    async def ask(stack: Stack) -> Seen:
+        async with client(stack, caller, wire, _CHECKED) as connection:
+            await connection.list_tools()
+            result = await connection.call_tool(tool, arguments)
+        text = " ".join(getattr(block, "text", "") for block in result.content)
+        return Seen(f"{'tool error: ' if result.is_error else ''}{text}", str((result.meta or {}).get(_TRAIL, "")))
+
+    return ask
+
+
+def takes_over(caller: str, victim: str) -> Ask:
+    """Uses the session that somebody else has opened."""
+
+    async def ask(stack: Stack) -> Seen:
+        lines = {"accept": "application/json, text/event-stream", **_AGENTS}
+        async with httpx2.AsyncClient(timeout=_SECONDS, trust_env=False) as http:
+            opened = await http.post(stack.mcp_url, json=_INITIALIZE, headers={**lines, **_authorized(stack, victim)})
+            session = {"mcp-session-id": opened.headers["mcp-session-id"]}
+            answer = await http.post(
+                stack.mcp_url, json=_PING, headers={**lines, **_authorized(stack, caller), **session}
+            )
+        return _refused(answer)
+
+    return ask
+
+
+def posts(body: bytes, content_type: str = "application/json", lines: Mapping[str, str] = NO_HEADERS) -> Ask:
     """Sends bytes that no client would send."""
 
     async def ask(stack: Stack) -> Seen:
-        headers = {"content-type": content_type, "accept": "application/json, text/event-stream"}
+        headers = {"content-type": content_type, "accept": "application/json, text/event-stream", **lines}
         async with httpx2.AsyncClient(timeout=_SECONDS, trust_env=False) as http:
             answer = await http.post(stack.mcp_url, content=body, headers=headers)
-        error = answer.json()["error"]
-        text = f"HTTP {answer.status_code}, error {error['code']}: {error['message']}"
-        return Seen(text, _trail(error.get("data")))
+        return _refused(answer)
 
     return ask
+
+
+def _refused(answer: httpx2.Response) -> Seen:
+    """What an error of JSON-RPC's says."""
+    error = answer.json()["error"]
+    text = f"HTTP {answer.status_code}, error {error['code']}: {error['message']}"
+    return Seen(text, _trail(error.get("data")))
 
 
 def chats(model: str, *, forged: str, stream: bool = False, max_tokens: int | None = None) -> Ask:
@@ -204,6 +270,9 @@ _SMUGGLED = (
     b'{"jsonrpc":"2.0","id":1,"method":"tools/call",'
     b'"params":{"name":"search","name":"delete_file","arguments":{"path":"/"}}}'
 )
+# A header for what reads headers only, and a body for the server.
+_TWO_FACED = {"mcp-protocol-version": "2026-07-28", "mcp-method": "tools/call", "mcp-name": "search"}
+_DELETES = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"delete_file","arguments":{"path":"/"}}}'
 LIST, CALL, CHAT = "tools/list", "tools/call", "chat"
 STEPS: tuple[Step, ...] = (
     Step("list the tools", NOBODY, lists(NOBODY, "legacy"),
@@ -233,6 +302,19 @@ STEPS: tuple[Step, ...] = (
          "HTTP 400, error -32700", ("", ""), "refused", "json-duplicate-key"),
     Step("something that is not MCP", NOBODY, posts(b"DROP TABLE users", "text/plain"),
          "HTTP 403, error -31403", ("", ""), "refused", "not-this-protocol"),
+    Step("read a document by its number", NOBODY, lists_and_calls(NOBODY, "2026-07-28", "docs.read", name=5),
+         "These arguments do not fit the tool. name: expected text.", (CALL, "docs.read"), "refused",
+         "arguments-invalid"),
+    Step("a text that the bundle does not let through", ANALYST,
+         lists_and_calls(ANALYST, "legacy", "docs.echo", text="<script>"),
+         "text: expected text that matches ^[a-z ]+$.", (CALL, "docs.echo"), "refused", "arguments-invalid"),
+    Step("a call whose headers name another tool", NOBODY, posts(_DELETES, lines={**_AGENTS, **_TWO_FACED}),
+         "HTTP 400, error -32020: the header Mcp-Name", (CALL, "delete_file"), "refused", "header-mismatch"),
+    Step("the same search, four times in a row", ANALYST, repeats(4, ANALYST, "2026-07-28", "search", query="queue"),
+         "tool error: this call was made 3 times", (CALL, "search"), "refused", "identical-calls"),
+    Step("ping in a session that an admin opened", ANALYST, takes_over(ANALYST, ADMIN),
+         "HTTP 404, error -32600: session not found", ("", ""), "refused", "session-unknown",
+         facts={"session_of_another": True}),
     Step("chat with a model by its alias", ANALYST, chats("small", forged="model-a"),
          "small: This is model-b. You said: who are you?", (CHAT, "small"), reason="upstream model-b",
          facts={"upstream": "model-b", "model": "model-b", "input_tokens": 3, "output_tokens": 8}),

@@ -48,7 +48,7 @@ def run(bundle: Path | None, port: int, once: bool) -> int:
             from ext_proc.demo.stack import Stack
             from ext_proc.demo.walk import walk
 
-            with Stack(bundle or shipped("policies/bundles/default.yaml"), port=port or None) as stack:
+            with Stack(bundle or shipped("policies/bundles/demo.yaml"), port=port or None) as stack:
                 console.print(f"Envoy listens on {stack.url}, Gatehouse's admin endpoint on {stack.admin_url}.\n")
                 as_expected = asyncio.run(walk(stack, console))
                 if not once:

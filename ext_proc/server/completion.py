@@ -11,6 +11,7 @@ Not here: how the exchange got here (driver.py).
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Generator
 from typing import Any
 
@@ -41,7 +42,7 @@ class Completions:
         Where no hook has to be awaited all is done on return; otherwise a task goes on with it.
         """
         try:
-            exchange.receive(Tick(self._clock()))
+            exchange.receive(Tick(self._clock(), time.time()))
             exchange.receive(Closed(cause))
             waiting = self._advance(exchange)
         except (KeyboardInterrupt, SystemExit):

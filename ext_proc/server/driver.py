@@ -13,6 +13,7 @@ Not here: what follows when the RPC is over (completion.py), servers and sockets
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, Protocol
 
@@ -97,7 +98,7 @@ class Driver:
         """
         try:
             while (message := await self._next()) is not None:
-                self._exchange.receive(Tick(self._clock()))
+                self._exchange.receive(Tick(self._clock(), time.time()))
                 self._exchange.receive(decode(message))
                 await self._answer()
         finally:
@@ -120,7 +121,7 @@ class Driver:
             if done:
                 reading, self._reading = self._reading, None
                 return reading.result()
-            self._exchange.receive(Tick(self._clock()))
+            self._exchange.receive(Tick(self._clock(), time.time()))
             await self._answer()
 
     async def _answer(self) -> None:

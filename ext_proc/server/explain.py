@@ -90,12 +90,14 @@ def _show(decision: dict[str, Any], console: Console) -> None:
         ("protocol", "protocol"),
         ("method", "method"),
         ("target", "target"),
+        ("caller", "kind"),
         ("subject", "subject"),
+        ("actor", "actor"),
         ("status", "status"),
         ("outcome", "outcome"),
         ("ended", "cause"),
     ):
-        if decision.get(key):
+        if decision.get(key) and (key, decision[key]) != ("kind", "unknown"):
             facts.add_row(Text(label, "dim"), _shown(decision[key]))
     facts.add_row(Text("duration", "dim"), Text(f"{decision['duration_ms']} ms"))
     console.print(facts)

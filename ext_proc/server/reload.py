@@ -3,6 +3,7 @@
 Rules:
 - A bundle that does not load never replaces one that did.
 - The swap is one assignment: an exchange takes the rulebook at its start and ends under it.
+- The store that a bundle names is opened before it comes into force; one that cannot be opened keeps it out.
 - Loading runs in a thread, one at a time; a request that comes meanwhile is served by one more load after it.
 
 Not here: what a bundle may say (bundle/), signals (run.py).
@@ -18,6 +19,9 @@ from pathlib import Path
 from ext_proc.engine.route import Rulebook
 from ext_proc.errors import BundleError
 from ext_proc.server.aio import message_length
+from ext_proc.server.keys import Keys
+from ext_proc.server.stores import Stores
+from ext_proc.stores.store import StoreError
 from ext_proc.telemetry.log import Log, fault
 from ext_proc.telemetry.metrics import Metrics
 
@@ -29,21 +33,43 @@ class Bundles:
 
     Args:
         load: reads a bundle; raises BundleError.
+        stores: opens the stores that bundles name.
+        keys: keeps the keys of the issuers that bundles name up to date.
         max_message: the gRPC message length that the server was started with, in bytes.
     """
 
     def __init__(
-        self, path: Path, rulebook: Rulebook, *, load: Load, metrics: Metrics, log: Log, max_message: int
+        self,
+        path: Path,
+        rulebook: Rulebook,
+        *,
+        load: Load,
+        stores: Stores,
+        keys: Keys,
+        metrics: Metrics,
+        log: Log,
+        max_message: int,
     ) -> None:
         self.current = rulebook
         self._path = path
         self._load = load
+        self._stores = stores
+        self._keys = keys
         self._metrics = metrics
         self._log = log
         self._max_message = max_message
         self._wanted = False
         self._loading: asyncio.Task[None] | None = None
         metrics.in_force(rulebook.name, rulebook.revision)
+
+    async def start(self) -> None:
+        """Opens the store of the first bundle, and has its issuers' keys.
+
+        Raises:
+            StoreError: it cannot be used.
+        """
+        self._stores.put_in_force(await self._stores.prepare(self.current.store, must_answer=False))
+        await self._keys.use(self.current.identity.chain.key_sets)
 
     def request(self) -> None:
         """Asks for a reload, without waiting for it."""
@@ -63,13 +89,21 @@ class Bundles:
         """Loads the bundle anew and puts it in force; what is wrong with it is logged, and the one in force stays."""
         try:
             rulebook = await asyncio.to_thread(self._load, self._path)
+            store = await self._stores.prepare(rulebook.store, must_answer=True)
         except BundleError as error:
             self._kept(problems=[str(problem) for problem in error.problems])
+            return
+        except StoreError as error:
+            self._kept(problems=[str(error)])
             return
         except Exception as error:
             self._kept(**fault(error))
             return
+        # A bundle in force has its keys, and knows what the one before has seen of credentials.
+        await self._keys.use(rulebook.identity.chain.key_sets)
+        rulebook.identity.chain.take_over(self.current.identity.chain)
         before, self.current = self.current, rulebook
+        self._stores.put_in_force(store)
         self._metrics.reloaded(ok=True)
         self._metrics.in_force(rulebook.name, rulebook.revision)
         self._log.info(

@@ -1,7 +1,7 @@
 """`gatehouse serve`: starts the process, keeps it, drains it.
 
 Rules:
-- A bundle or an address that cannot be used ends the start with sentences and exit code 1.
+- A bundle, a store or an address that cannot be used ends the start with sentences and exit code 1.
 - SIGHUP reloads. SIGTERM or SIGINT drains: not ready first, then no new exchanges, then what runs may finish; exit
   code 0. A second one ends the drain at once.
 
@@ -28,13 +28,17 @@ from ext_proc.server.address import AddressError, parse_address, parse_tcp_addre
 from ext_proc.server.admin import Admin
 from ext_proc.server.aio import AioServer
 from ext_proc.server.http import HttpServer
+from ext_proc.server.keys import Keys
 from ext_proc.server.reload import Bundles, settle_heap
 from ext_proc.server.settings import Settings
+from ext_proc.server.stores import Stores
 from ext_proc.server.trail_id import new_trail_id
+from ext_proc.stores.store import StoreError
 from ext_proc.telemetry.history import History
 from ext_proc.telemetry.log import LEVELS, Log, StandardLibraryHandler, decision_log, json_log
 from ext_proc.telemetry.metrics import Metrics
 from ext_proc.telemetry.recorder import Recorder, View, governed_only
+from ext_proc.trail import Trail
 
 _SPANS_CLOSE = 5.0  # seconds that a collector gets for the last spans
 
@@ -60,7 +64,7 @@ def serve(settings: Settings) -> int:
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         try:
             runner.run(_run(settings, rulebook, log))
-        except AddressError as error:
+        except (AddressError, StoreError) as error:
             print(error, file=sys.stderr)
             return 1
     return 0
@@ -116,12 +120,17 @@ class _Process:
             spans = Spans(otlp_processor(settings.otlp_endpoint), settings.region)
             views["spans"] = spans.record
             self._close_spans = spans.close
-        self._server = AioServer(self._open_exchange, Recorder(views, log).record, log, limits=rulebook.limits)
+        self._recorder = Recorder(views, log)
+        self._stores = Stores(metrics, log)
+        self._keys = Keys(metrics, log)
+        self._server = AioServer(self._open_exchange, self._record, log, limits=rulebook.limits)
         metrics.track_active(lambda: self._server.active)
         self._bundles = Bundles(
             settings.bundle,
             rulebook,
             load=lambda path: _load(path, log),
+            stores=self._stores,
+            keys=self._keys,
             metrics=metrics,
             log=log,
             max_message=self._server.max_message,
@@ -140,6 +149,7 @@ class _Process:
 
         Raises:
             AddressError: an address cannot be read or had.
+            StoreError: the bundle's store cannot be used.
         """
         settings = self._settings
         address = parse_address(settings.listen)
@@ -149,6 +159,7 @@ class _Process:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._terminate)
         try:
+            await self._bundles.start()
             if admin is not None:
                 admin = await self._http.start(admin)
             address = await self._server.start(address)
@@ -165,9 +176,17 @@ class _Process:
             await self._drain()
         finally:
             await self._http.stop()
+            await self._keys.close()
+            await self._stores.close()
 
     def _open_exchange(self) -> Exchange:
-        return Exchange(self._bundles.current, new_trail_id())
+        trail_id = new_trail_id()
+        return Exchange(self._bundles.current, trail_id, self._stores.lease(trail_id))
+
+    def _record(self, trail: Trail) -> None:
+        """Takes the trail of an exchange that is over."""
+        self._stores.release(trail.id)
+        self._recorder.record(trail)
 
     def _is_ready(self) -> bool:
         self._last_look = time.monotonic()

@@ -1,7 +1,8 @@
 """Two logs of JSON lines: what was decided (stdout), and what the process has to say (stderr).
 
 Rules:
-- One line in the decision log per exchange: a denial is a warning, anything else is information.
+- One line in the decision log per exchange: a denial, and a credential that serves a human and an agent, is a warning;
+  anything else is information.
 - No payload. The text of an arbitrary exception may hold some: a fault is logged as its class and where it was raised.
 - Loggers are made here and handed on; nothing configures structlog for others who use it in this process.
 
@@ -17,8 +18,9 @@ from typing import Any, BinaryIO, Protocol
 
 import structlog
 
+from ext_proc.engine.identification import SHARED
 from ext_proc.telemetry.encoding import to_json
-from ext_proc.trail import Outcome, Trail
+from ext_proc.trail import Outcome, Stage, Trail
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 _FRAMES = 12  # the innermost frames of a fault that are logged
@@ -68,7 +70,8 @@ def decision_log(log: Log, region: str) -> Callable[[Trail], None]:
 
     def write(trail: Trail) -> None:
         denied = trail.denied is not None or trail.outcome is Outcome.REFUSED
-        say = log.warning if denied else log.info
+        shared = any(entry.stage is Stage.IDENTITY and entry.reason == SHARED for entry in trail.entries)
+        say = log.warning if denied or shared else log.info
         say("decision", region=region, **trail.as_dict())
 
     return write

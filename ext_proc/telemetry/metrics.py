@@ -22,7 +22,7 @@ from ext_proc.trail import Entry, Trail, Word
 
 REVISIONS = 8
 NAMES = 256  # distinct routes, and policies
-REASONS = 32  # distinct reasons of one policy
+REASONS = 64  # distinct reasons of one policy
 LONGEST = 64  # characters of a label's value
 OTHER = "other"
 # The kinds of tokens that a policy may have measured; cached ones are input, too, and reasoning is output.
@@ -30,6 +30,7 @@ TOKENS = ("input", "output", "cached", "cache_write", "reasoning")
 MOST_TOKENS = 10**12  # of one exchange; a larger figure is no count
 
 _EXCHANGE_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+_STORE_SECONDS = (1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1)
 _POLICY_SECONDS = (1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25)
 
 
@@ -116,8 +117,34 @@ class Metrics:
             ("region", "name", "revision"),
             registry=self.registry,
         )
+        self._store_operations = Counter(
+            "gatehouse_store_operations",
+            "Operations on the store of policies' state, by how they went.",
+            ("region", "store", "operation", "result"),
+            registry=self.registry,
+        )
+        self._store_duration = Histogram(
+            "gatehouse_store_operation_duration_seconds",
+            "What an operation on the store took, with its waiting; failed ones count, too.",
+            ("region", "store", "operation"),
+            buckets=_STORE_SECONDS,
+            registry=self.registry,
+        )
+        self._store_up = Gauge(
+            "gatehouse_store_up",
+            "1 where the last operation on the store was answered, 0 where it failed.",
+            ("region", "store"),
+            registry=self.registry,
+        )
+        self._keys = Counter(
+            "gatehouse_key_refreshes",
+            "Attempts to have issuers' keys anew, from a URL or from a file that changed.",
+            ("region", "result"),
+            registry=self.registry,
+        )
         for result in ("ok", "failed"):
             self._reloads.labels(region, result)
+            self._keys.labels(region, result)
 
     def record(self, trail: Trail) -> None:
         """Counts a finished exchange."""
@@ -144,6 +171,30 @@ class Metrics:
     def reloaded(self, ok: bool) -> None:
         """Counts an attempt to replace the bundle."""
         self._reloads.labels(self._region, "ok" if ok else "failed").inc()
+
+    def store_operation(self, store: str, operation: str, result: str, seconds: float) -> None:
+        """Counts an operation on a store.
+
+        Args:
+            store: "embedded" or "redis".
+            operation: "read", "write" or "count".
+            result: "ok"; "conflict", where a version had changed; "limited", where a limit would be passed; "failed";
+                "cancelled", where nobody waited for the end.
+        """
+        self._child(self._store_operations, (self._region, store, operation, result)).inc()
+        self._child(self._store_duration, (self._region, store, operation)).observe(seconds)
+
+    def store_up(self, store: str, up: bool) -> None:
+        """Says whether a store answers."""
+        self._store_up.labels(self._region, store).set(up)
+
+    def store_gone(self, store: str) -> None:
+        """Says that no store of this kind is open any more."""
+        self._store_up.remove_by_labels({"store": store})
+
+    def keys_refreshed(self, ok: bool) -> None:
+        """Counts an attempt to have the keys of an issuer anew."""
+        self._keys.labels(self._region, "ok" if ok else "failed").inc()
 
     def in_force(self, name: str, revision: str) -> None:
         """Says which bundle is in force."""

@@ -128,6 +128,9 @@ def _attributes(trail: Trail) -> dict[str, str | int]:
         found[_TARGETS[trail.method]] = _text(trail.target)
     if trail.subject:
         found["enduser.id"] = _text(trail.subject)
+        found["gatehouse.caller.kind"] = trail.kind
+    if trail.actor:
+        found["gatehouse.caller.actor"] = _text(trail.actor)
     if trail.status:
         found[HTTP_STATUS] = trail.status
     if trail.outcome is not Outcome.OK:

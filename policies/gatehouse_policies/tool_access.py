@@ -1,176 +1,304 @@
-"""tool-access: who may call which tool, by rules over methods, tools, identity and message.
+"""tool-access: who may call, read and see what, by rules over methods, tools, prompts, resources, identity, arguments.
 
 Rules:
-- Rules are tried in order; the first whose names fit decides: `allow` true lets the call through, false denies it. A
+- Rules are tried in order; the first whose names fit decides: `allow` true lets the request through, false denies it. A
   rule whose condition cannot be evaluated denies: a missing claim or argument is no permission.
-- A rule without `tools` is about methods; a rule with `tools` is about `tools/call` of those tools.
+- A rule with `tools` is about `tools/call` of those tools. One with `prompts` is about `prompts/get`, and one with
+  `resources` about reading, subscribing to and unsubscribing from those URIs; both also about completing arguments of
+  them. A rule with none of the three is about methods. `methods` and `servers` narrow every rule down.
 - What no rule names falls to `default`. Methods that MCP does not know are denied whatever `default` says, unless a
   rule names them.
-- A tool that its caller could not call is hidden from `tools/list`, which becomes private to the caller. A condition
-  over `args` cannot be answered without arguments: such a tool is shown.
+- URIs are compared in a normal form. One that servers could read in more than one way (`..`, `%2F`, a user name before
+  the host ...) is denied wherever a rule names resources. In `resources` only `*` is special, and fits no `?`.
+- `unless_annotated` only ever denies: a call that its rule would let through, of a tool that says of itself what is
+  listed, or says nothing, or has not been listed yet. No annotation lets anything through.
+- What its caller could not call, get or read is hidden from lists, which become private to the caller. A condition over
+  `args` cannot be answered without arguments: such an entry is shown. A template is shown if the URI that it makes of
+  variables that are all `x` could be read.
+- What was allowed by a rule with a condition is its caller's own: on 2026-07-28 the results that caches may keep, of
+  `resources/read` and `server/discover`, become private. Where no condition could be about them, they are not read.
 - Answers of the client to the server's own requests, and MCP's GET and DELETE, carry no method: they pass.
 
-Not here: what the arguments may be (their schema), what a tool returns.
+Not here: what the arguments may be (tool_arguments.py), what a tool returns.
 """
 
 from __future__ import annotations
 
 import fnmatch
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field
 
-from ext_proc.messages import McpCall, ToolCall, ToolList
-from ext_proc.policy import Condition, Context, Deny, Expression, ExpressionError, Mutation, Policy, Verdict
-
-# Every method a client may send, over all revisions from 2024-11-05 to 2026-07-28 (MCP schema, ClientRequest and
-# ClientNotification; tasks of 2025-11-25 and of the 2026 extension).
-KNOWN_METHODS = frozenset(
-    {
-        "initialize",
-        "ping",
-        "server/discover",
-        "tools/list",
-        "tools/call",
-        "resources/list",
-        "resources/templates/list",
-        "resources/read",
-        "resources/subscribe",
-        "resources/unsubscribe",
-        "prompts/list",
-        "prompts/get",
-        "completion/complete",
-        "logging/setLevel",
-        "subscriptions/listen",
-        "tasks/get",
-        "tasks/result",
-        "tasks/list",
-        "tasks/cancel",
-        "tasks/update",
-        "notifications/initialized",
-        "notifications/cancelled",
-        "notifications/progress",
-        "notifications/roots/list_changed",
-        "notifications/tasks/status",
-    }
+from ext_proc.messages import (
+    CacheableResult,
+    CompleteRequest,
+    HeadersOnly,
+    McpCall,
+    McpList,
+    PromptGet,
+    PromptList,
+    ResourceList,
+    ResourceRead,
+    ResourceTemplateList,
+    SubscriptionsListen,
+    ToolCall,
+    ToolList,
 )
-CALL = "tools/call"
+from ext_proc.policy import Context, Deny, Expression, Mutation, Policy, Verdict
+from gatehouse_policies.access_rules import (
+    KNOWN_METHODS,
+    AmbiguousUri,
+    Annotation,
+    CompiledRule,
+    Kind,
+    Rule,
+    Rules,
+    Subject,
+)
+from gatehouse_policies.resource_uris import sample_of
+from gatehouse_policies.tool_definitions import KnownTools, Learning, ToolDefinition
 
+_MOST_URIS = 1000  # in one subscription
 
-class Rule(BaseModel, extra="forbid"):
-    """One rule. A name may be a glob: `*` is any text, `?` one character, `[ab]` one of them."""
-
-    methods: list[str] = Field(default=[], description="JSON-RPC methods or globs that the rule is about.")
-    tools: list[str] = Field(default=[], description="Tool names or globs; the rule is about calls of these tools.")
-    allow: Condition = Field(
-        description="`true`, `false`, or a CEL expression over `identity`, `request`, `route`, `message` and `args`."
-    )
-    message: str = Field(
-        default="",
-        max_length=300,
-        description="What a caller that the rule denies may read; a general sentence if empty.",
-    )
-
-    @model_validator(mode="after")
-    def _names_something(self) -> Rule:
-        if not self.methods and not self.tools:
-            raise ValueError("a rule needs `methods` or `tools`")
-        return self
+_AMBIGUOUS = Deny("resource-ambiguous", "this URI could be read in several ways: write it in its normal form")
+_TOO_MANY = Deny("resources-too-many", f"a subscription names at most {_MOST_URIS} resources here")
+_UNKNOWN = Deny("method-unknown", "this method is not known here")
+_UNLISTED = Deny(
+    "tool-unlisted",
+    "the gateway does not know yet what this tool says of itself: list the tools, then call again",
+    as_result=True,
+)
 
 
 class Parameters(BaseModel, extra="forbid"):
     """Who may call what."""
 
-    default: Literal["deny", "allow"] = Field(default="deny", description="What happens to a call that no rule names.")
+    default: Literal["deny", "allow"] = Field(default="deny", description="What happens to what no rule names.")
     rules: list[Rule] = Field(default=[], description="Tried in order; the first that fits decides.")
-
-
-class _Compiled:
-    """A rule with its globs as one expression each."""
-
-    __slots__ = ("about_args", "about_message", "label", "methods", "rule", "tools")
-
-    def __init__(self, index: int, rule: Rule) -> None:
-        self.label = f"rules[{index}]"
-        self.rule = rule
-        self.methods = _pattern(rule.methods)
-        self.tools = _pattern(rule.tools)
-        names = rule.allow.variables if isinstance(rule.allow, Expression) else frozenset()
-        self.about_args = "args" in names
-        self.about_message = "message" in names
+    learning: Learning = Field(
+        default=Learning(), description="What is kept of servers' lists of tools, where a rule asks for annotations."
+    )
 
 
 class ToolAccess(Policy[Parameters, None]):
-    """Who may call which tool."""
+    """Who may call which tool, get which prompt, read which resource."""
+
+    def __new__(cls, name: str, parameters: Parameters) -> ToolAccess:
+        # Annotations are looked up in the store; where no rule asks for them, nothing waits for it.
+        asked = any(rule.unless_annotated for rule in parameters.rules)
+        # Answers are held to be changed; where none could be, they go through.
+        reads = any(isinstance(rule.allow, Expression) and _is_about_reads(rule) for rule in parameters.rules)
+        return super().__new__(_KINDS_OF_ACCESS[asked, reads] if cls is ToolAccess else cls)
 
     def __init__(self, name: str, parameters: Parameters) -> None:
         super().__init__(name, parameters)
-        self._rules = [_Compiled(index, rule) for index, rule in enumerate(parameters.rules)]
+        self._rules = Rules(parameters.rules)
+
+    def by_headers(self, message: HeadersOnly, ctx: Context[None]) -> bool | Deny:
+        if message.stands_for in (CompleteRequest, SubscriptionsListen):
+            return False  # what they are about stands in the body
+        kind = _KINDS.get(message.stands_for, "")
+        subject = Subject(kind, message.target) if kind else Subject()
+        try:
+            found = self._rules.first(message.method, subject, ctx.server)
+        except AmbiguousUri:
+            return _AMBIGUOUS
+        if found is None:
+            if message.method not in KNOWN_METHODS:
+                return _UNKNOWN
+            return self.parameters.default == "allow" or _denied(subject, "")
+        if found.about_args or found.about_message:
+            return False
+        allowed = found.allows(ctx.variables())
+        return not found.rule.unless_annotated if allowed else _denied(subject, found.rule.message)
 
     def on_request(self, message: McpCall, ctx: Context[None]) -> Verdict:
-        tool = message.name if isinstance(message, ToolCall) else None
-        for compiled in self._rules:
-            if not _fits(compiled, message.method, tool):
-                continue
-            if self._allows(compiled, ctx.variables(message)):
-                ctx.because(compiled.label)
-                return None
-            return self._deny(tool, compiled.rule.message)
-        if message.method not in KNOWN_METHODS:
-            return Deny("method-unknown", "this method is not known here")
-        if self.parameters.default == "allow":
-            ctx.because("default")
-            return None
-        return self._deny(tool, "")
+        return self._decide(message, ctx)[0]
 
-    def on_response(self, message: ToolList, ctx: Context[None]) -> Verdict:
-        answers: dict[str, bool] = {}
-        kept = message.keep(lambda tool: self._shows(str(tool["name"]), ctx, answers))
-        hidden = len(message.tools) - len(kept.tools)
+    def on_response(self, message: McpList, ctx: Context[None]) -> Verdict:
+        shows = self._shows(message, ctx)
+        kept = message.keep(shows)
+        hidden = len(message.entries) - len(kept.entries)
         if hidden:
-            ctx.because(f"hid {hidden} of {len(message.tools)} tools")
+            ctx.because(f"hid {hidden} of {len(message.entries)} {_WORDS.get(type(message), 'entries')}")
         return None if kept is message else Mutation(message=kept)
 
-    def _shows(self, name: str, ctx: Context[None], answers: dict[str, bool]) -> bool:
-        """Whether a tool is shown; `answers` keeps what a rule says of all tools alike while one list is read."""
-        for compiled in self._rules:
-            if not _fits(compiled, CALL, name):
-                continue
-            if compiled.about_args:
+    def _read(self, message: CacheableResult, ctx: Context[None]) -> Verdict:
+        """What a cache may keep of a request that went on."""
+        asked = message.request
+        if asked is not None:
+            try:
+                rules = [self._rules.first(asked.method, subject, ctx.server) for subject in _subjects(asked)]
+            except AmbiguousUri:
+                rules = []  # another policy's URI: of that nothing is known
+            if rules and not any(rule is not None and isinstance(rule.rule.allow, Expression) for rule in rules):
+                return None
+        private = message.as_private()
+        return None if private is message else Mutation(message=private)
+
+    def _decide(self, message: McpCall, ctx: Context[None]) -> tuple[Verdict, CompiledRule | None]:
+        """What the names and the condition say, and the rule that allowed it, if one did."""
+        subjects = _subjects(message)
+        if len(subjects) > _MOST_URIS:
+            return _TOO_MANY, None
+        allowed: CompiledRule | None = None
+        for subject in subjects:
+            try:
+                found = self._rules.first(message.method, subject, ctx.server)
+            except AmbiguousUri:
+                return _AMBIGUOUS, None
+            if found is not None:
+                if not found.allows(ctx.variables(message)):
+                    return _denied(subject, found.rule.message), None
+                allowed = found
+            elif message.method not in KNOWN_METHODS:
+                return _UNKNOWN, None
+            elif self.parameters.default == "deny":
+                return _denied(subject, ""), None
+        ctx.because("default" if allowed is None else allowed.label)
+        return None, allowed
+
+    def _shows(self, page: McpList, ctx: Context[None]) -> Callable[[Mapping[str, Any]], bool]:
+        """Whether an entry of a page is shown; what a rule says of all entries alike is asked once."""
+        method, kind, would_be = _WOULD_BE[type(page)]
+        templates = isinstance(page, ResourceTemplateList)
+        answers: dict[str, bool] = {}
+
+        def shows(entry: Mapping[str, Any]) -> bool:
+            name = str(entry[page.named_by])
+            try:
+                found = self._rules.first(method, Subject(kind, sample_of(name) if templates else name), ctx.server)
+            except AmbiguousUri:
+                return False
+            if found is None:
+                return self.parameters.default == "allow"
+            if found.rule.unless_annotated and _says(entry.get("annotations"), found.rule.unless_annotated):
+                return False
+            if found.about_args and kind != "resource":
                 return True
-            if not compiled.about_message and compiled.label in answers:
-                return answers[compiled.label]
-            would_call = ToolCall({"jsonrpc": "2.0", "id": 0, "method": CALL, "params": {"name": name}}, b"")
-            answers[compiled.label] = self._allows(compiled, ctx.variables(would_call))
-            return answers[compiled.label]
-        return self.parameters.default == "allow"
+            if found.about_message or found.label not in answers:
+                answers[found.label] = found.allows(ctx.variables(would_be(name)))
+            return answers[found.label]
 
-    def _allows(self, compiled: _Compiled, variables: Mapping[str, Any]) -> bool:
-        allow = compiled.rule.allow
-        if not isinstance(allow, Expression):
-            return allow
-        try:
-            return allow.holds(variables)
-        except ExpressionError:
-            return False
-
-    def _deny(self, tool: str | None, message: str) -> Deny:
-        if tool is None:
-            return Deny("method-not-allowed", message or "this method is not allowed here")
-        return Deny("tool-not-allowed", message or "this tool is not allowed here")
+        return shows
 
 
-def _pattern(globs: list[str]) -> re.Pattern[str] | None:
-    """One expression for all globs; None for none."""
-    if not globs:
-        return None
-    return re.compile("|".join(fnmatch.translate(glob) for glob in globs))
+class _WithReads(ToolAccess):
+    """The same, where a rule with a condition is about what caches may keep."""
+
+    def on_response(self, message: McpList | CacheableResult, ctx: Context[None]) -> Verdict:
+        return self._read(message, ctx) if isinstance(message, CacheableResult) else super().on_response(message, ctx)
 
 
-def _fits(compiled: _Compiled, method: str, tool: str | None) -> bool:
-    """Whether a rule is about this call; one with both lists wants both to fit."""
-    if compiled.tools is not None and (tool is None or not compiled.tools.match(tool)):
+class _ByAnnotations(ToolAccess):
+    """The same, where a rule asks what tools say of themselves."""
+
+    keeps_state = True
+
+    def __init__(self, name: str, parameters: Parameters) -> None:
+        super().__init__(name, parameters)
+        self._known: KnownTools[Mapping[str, bool]] = KnownTools(_annotations, parameters.learning)
+
+    async def on_request(self, message: McpCall, ctx: Context[None]) -> Verdict:  # type: ignore[override]
+        verdict, rule = self._decide(message, ctx)
+        if verdict is not None or rule is None or not rule.rule.unless_annotated:
+            return verdict
+        told = await self._known.get(message.target, ctx)
+        if not _says(told, rule.rule.unless_annotated):
+            return None
+        if told is None:
+            return _UNLISTED
+        return Deny("tool-annotated", rule.rule.message or "what this tool says of itself is not allowed here")
+
+    async def on_response(self, message: McpList, ctx: Context[None]) -> Verdict:  # type: ignore[override]
+        if isinstance(message, ToolList):
+            await self._known.learn(message, ctx)
+        return super().on_response(message, ctx)
+
+
+class _ByAnnotationsWithReads(_ByAnnotations):
+    """Both."""
+
+    async def on_response(self, message: McpList | CacheableResult, ctx: Context[None]) -> Verdict:  # type: ignore[override]
+        if isinstance(message, CacheableResult):
+            return self._read(message, ctx)
+        return await super().on_response(message, ctx)
+
+
+# By whether a rule asks for annotations, and whether one with a condition is about what caches may keep.
+_KINDS_OF_ACCESS: Mapping[tuple[bool, bool], type[ToolAccess]] = {
+    (False, False): ToolAccess,
+    (False, True): _WithReads,
+    (True, False): _ByAnnotations,
+    (True, True): _ByAnnotationsWithReads,
+}
+
+
+def _is_about_reads(rule: Rule) -> bool:
+    """Whether a rule may be about `resources/read` or `server/discover`."""
+    if rule.methods and not any(fnmatch.fnmatchcase(method, glob) for method in _CACHED for glob in rule.methods):
         return False
-    return compiled.methods is None or compiled.methods.match(method) is not None
+    return bool(rule.resources) or not (rule.tools or rule.prompts)
+
+
+_CACHED = ("resources/read", "server/discover")
+_KINDS: Mapping[type[McpCall], Kind] = {ToolCall: "tool", PromptGet: "prompt", ResourceRead: "resource"}
+_WORDS: Mapping[type[McpList], str] = {
+    ToolList: "tools",
+    ResourceList: "resources",
+    ResourceTemplateList: "templates",
+    PromptList: "prompts",
+}
+
+
+def _request(kind: type[McpCall], method: str, **params: str) -> McpCall:
+    return kind({"jsonrpc": "2.0", "id": 0, "method": method, "params": params}, b"")
+
+
+# For each list, what its entries are for: the method, the kind of subject, and the request that would be made.
+_WOULD_BE: Mapping[type[McpList], tuple[str, Kind, Callable[[str], McpCall]]] = {
+    ToolList: ("tools/call", "tool", lambda name: _request(ToolCall, "tools/call", name=name)),
+    PromptList: ("prompts/get", "prompt", lambda name: _request(PromptGet, "prompts/get", name=name)),
+    ResourceList: ("resources/read", "resource", lambda uri: _request(ResourceRead, "resources/read", uri=uri)),
+    ResourceTemplateList: ("resources/read", "resource", lambda uri: _request(ResourceRead, "resources/read", uri=uri)),
+}
+
+
+def _subjects(message: McpCall) -> Sequence[Subject]:
+    """What a request is about; several for a subscription, all of which must be allowed."""
+    if isinstance(message, ToolCall):
+        return [Subject("tool", message.name)]
+    if isinstance(message, PromptGet):
+        return [Subject("prompt", message.name)]
+    if isinstance(message, ResourceRead):
+        return [Subject("resource", message.target)]
+    if isinstance(message, CompleteRequest):
+        if message.prompt is not None:
+            return [Subject("prompt", message.prompt)]
+        if message.uri is not None:
+            return [Subject("resource", sample_of(message.uri))]
+    if isinstance(message, SubscriptionsListen) and message.uris:
+        return [Subject("resource", uri) for uri in message.uris]
+    return [Subject()]
+
+
+def _denied(subject: Subject, message: str) -> Deny:
+    what = subject.kind or "method"
+    return Deny(f"{what}-not-allowed", message or f"this {what} is not allowed here")
+
+
+def _annotations(definition: ToolDefinition) -> tuple[Mapping[str, bool], int]:
+    return definition.annotations, len(definition.annotations) * 64
+
+
+def _says(annotations: Any, listed: Iterable[Annotation]) -> bool:
+    """Whether a tool says any of this of itself; what it does not say is as MCP takes it (schema, ToolAnnotations)."""
+    told = annotations if isinstance(annotations, Mapping) else {}
+    read_only = told.get("readOnlyHint") is True
+    says: Mapping[Annotation, bool] = {
+        "destructive": not read_only and told.get("destructiveHint") is not False,
+        "open_world": told.get("openWorldHint") is not False,
+        "writes": not read_only,
+    }
+    return any(says[annotation] for annotation in listed)

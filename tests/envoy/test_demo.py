@@ -24,7 +24,7 @@ from ext_proc.demo.steps import STEPS
 from tests.envoy.harness import Stacks, wait_for
 
 DEMO = [sys.executable, "-m", "ext_proc.cli", "demo", "--port", "0"]
-DEFAULT = shipped("policies/bundles/default.yaml")
+DEFAULT = shipped("policies/bundles/demo.yaml")
 LAST_LINE = "The demo stays up until Ctrl-C.\n"
 SECONDS = 60.0
 

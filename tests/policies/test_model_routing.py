@@ -135,7 +135,7 @@ def chosen(
     routing: ModelRouting, trail: str, *, subject: str = "", tenant: str = "", model: str = "m", **headers: str
 ) -> tuple[str, str]:
     """The upstream that is chosen in an exchange, and the model's name there."""
-    kind = Kind.VERIFIED if subject else Kind.UNKNOWN
+    kind = Kind.HUMAN if subject else Kind.UNKNOWN
     head = RequestHead("POST", "/v1/chat/completions", "models.example", Headers.of(**headers))
     identity = Identity(kind, subject, tenant=tenant) if subject else UNKNOWN
     context: Context[State] = Context(Exchanged(identity, "models", "openai", head, Trail(trail)), State())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from typer.testing import CliRunner
 import ext_proc
 from ext_proc import cli
 from ext_proc.bundle import reference
+from ext_proc.bundle.identity_models import ApiKeyPart
 from tests.unit.bundle.building import PLUGINS, good
 
 runner = CliRunner()
@@ -215,6 +217,16 @@ def test_explain_hands_on_the_id(monkeypatch: pytest.MonkeyPatch) -> None:
     assert runner.invoke(cli.app, ["explain", "abc"]).exit_code == 0
     assert runner.invoke(cli.app, ["explain", "abc", "--admin", "127.0.0.1:1"]).exit_code == 0
     assert explain.calls == [("abc", "127.0.0.1:9902"), ("abc", "127.0.0.1:1")]
+
+
+def test_a_new_key_is_printed_with_the_entry_that_knows_it() -> None:
+    result = runner.invoke(cli.app, ["keys", "new", "--subject", "ci: it's"])
+    assert result.exit_code == 0
+    printed = yaml.safe_load(result.output)
+    assert printed["key"].startswith("gh_")
+    assert printed["entry"] == {"sha256": hashlib.sha256(printed["key"].encode()).hexdigest(), "subject": "ci: it's"}
+    assert ApiKeyPart.model_validate(printed["entry"]).kind == "unknown"
+    assert runner.invoke(cli.app, ["keys", "new"]).output != result.output
 
 
 def test_every_option_reads_an_environment_variable() -> None:

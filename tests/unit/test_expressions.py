@@ -13,6 +13,7 @@ CALL: dict[str, Any] = {
     "identity": {"kind": "verified", "subject": "ada", "groups": ["admin", "dev"], "tenant": "acme"},
     "request": {"method": "POST", "path": "/mcp", "host": "a.example", "headers": {"x-team": "search"}},
     "route": "tools",
+    "server": "files",
     "message": {"kind": "tool_call", "method": "tools/call", "target": "delete_file"},
     "args": {"path": "/tmp/x", "count": 3, "tags": ["a", "b"]},
 }

@@ -34,6 +34,14 @@ def test_a_secret_that_is_one_already_stays_itself() -> None:
     assert Parameters(key=secret).key is secret
 
 
+def test_a_secret_is_equal_to_itself_resolved_again_and_to_no_other() -> None:
+    assert Secret("signing", VALUE) == Secret("signing", VALUE)
+    assert len({Secret("signing", VALUE), Secret("signing", VALUE)}) == 1
+    assert Secret("signing", VALUE) != Secret("signing", b"other")
+    assert Secret("signing", VALUE) != Secret("other", VALUE)
+    assert Secret("signing", VALUE) != VALUE
+
+
 def test_its_value_is_in_no_text_that_is_made_of_it() -> None:
     found = parameters(key="signing", keys=["signing"])
     texts = [

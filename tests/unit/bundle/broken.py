@@ -7,7 +7,7 @@ from typing import Any
 from tests.unit.bundle.building import PLUGINS
 
 NAME = "expected a name of 1 to 63 lower-case letters, digits and dashes, such as who-may-call"
-PARTS = "limits, secrets, identity, unmatched, headers, routes, policies"
+PARTS = "limits, secrets, store, identity, clients, unmatched, headers, routes, policies"
 
 # The change to a good bundle, and the one problem that follows: path, message, value.
 BROKEN: list[tuple[str, Any, str, str, str]] = [
@@ -62,12 +62,12 @@ BROKEN: list[tuple[str, Any, str, str, str]] = [
     ),
     ("unmatched", "drop", "unmatched", "expected 'pass' or 'deny'", "'drop'"),
     ("identity", {}, "identity", "expected a list", "a mapping"),
-    ("identity", [{}], "identity[0].metadata", "expected this key; it is required", ""),
+    ("identity", [{}], "identity[0]", "expected one of metadata, jwt, api_keys, spiffe and mtls", "a mapping"),
     (
         "identity",
         [{"metadata": {"ky": "x"}}],
         "identity[0].metadata.ky",
-        "unknown key; known keys are namespace, key; did you mean 'key'?",
+        "unknown key; known keys are claims, claim_names, act_depth, namespace, key; did you mean 'key'?",
         "",
     ),
     (
@@ -174,7 +174,7 @@ BROKEN: list[tuple[str, Any, str, str, str]] = [
         "policies.0.when",
         "user.name == 'x'",
         "policies[0].when",
-        "unknown name 'user'; known are args, identity, message, request, route",
+        "unknown name 'user'; known are args, identity, message, request, route, server",
         "\"user.name == 'x'\"",
     ),
     (

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel, Field, model_validator
 
 from ext_proc.messages import Message, Opaque, ToolCall, ToolList
-from ext_proc.policy import Condition, Context, Deny, NoParameters, Policy, Secret, Verdict
+from ext_proc.policy import Condition, Context, Count, Deny, Key, NoParameters, Policy, Secret, Verdict
 
 
 class AllowlistParameters(BaseModel, extra="forbid"):
@@ -103,6 +103,20 @@ class Headers(Policy[NoParameters, None]):
 
     def on_request(self, message: Message, ctx: Context[None]) -> Verdict:
         return None
+
+
+class CallsParameters(BaseModel, extra="forbid"):
+    limit: int = 2
+
+
+class CallLimit(Policy[CallsParameters, None]):
+    """Lets each tool be called so many times in an hour."""
+
+    keeps_state = True
+
+    async def on_request(self, message: ToolCall, ctx: Context[None]) -> Verdict:
+        counted = await ctx.store.count([Count(Key("calls", message.name), 1, 3600.0, self.parameters.limit)])
+        return None if counted.passed is None else Deny(reason="called-too-often", message="called too often")
 
 
 not_a_policy: Any = 7

@@ -6,9 +6,9 @@ from dataclasses import fields
 from typing import Any
 
 from ext_proc.bundle.models import LimitsPart
-from ext_proc.engine.route import IdentitySource, Route, RouteMatch, Rulebook
+from ext_proc.credentials.metadata import JWT_NAMESPACE, VerifiedByEnvoy
+from ext_proc.engine.route import Route, RouteMatch, Rulebook
 from ext_proc.headers import Headers
-from ext_proc.identity import JWT_NAMESPACE
 from ext_proc.limits import DEFAULTS, Limits
 from ext_proc.messages import RequestHead
 from tests.unit.bundle.building import PLUGINS, changed, examined, good
@@ -31,9 +31,10 @@ def test_a_bundle_without_more_has_the_engines_own_defaults() -> None:
     assert rulebook.limits == DEFAULTS
     assert rulebook.deny_unmatched is False
     assert rulebook.header_prefix == "x-gatehouse-"
-    assert rulebook.identity == (IdentitySource(JWT_NAMESPACE, None),)
+    assert metadata_of(rulebook) == [(JWT_NAMESPACE, None)]
     (route,) = rulebook.routes
-    assert (route.name, route.protocol, route.read_answers) == ("tools", "mcp", True)
+    assert (route.name, route.protocol, route.read_answers, route.server) == ("tools", "mcp", True, "")
+    assert route.trusts_headers is False
     assert [codec.name for codec in route.codecs] == ["mcp"]
     assert route.match == RouteMatch(path="/mcp")
 
@@ -54,11 +55,12 @@ def test_every_limit_arrives() -> None:
         "hold": "2s",
         "json_depth": 9,
         "json_values": 5000,
+        "name": 100,
         "batch": 8,
         "expansion": 10,
     }
     mib = 1 << 20
-    expected = Limits(7 * mib, 6 * mib, 3 * mib, 2 * mib, 1000, 0.1, 2.0, 9, 5000, 8, 10)
+    expected = Limits(7 * mib, 6 * mib, 3 * mib, 2 * mib, 1000, 0.1, 2.0, 9, 5000, 100, 8, 10)
     assert rulebook_of(changed("limits", written)).limits == expected
 
 
@@ -67,7 +69,10 @@ def test_a_route_arrives_with_its_match_and_what_may_pass_unread() -> None:
     bundle = changed("routes.0.match", match)
     bundle["routes"][0]["allow_opaque"] = [{"method": "GET", "path": "/mcp/h*"}, {"content_type": "image/*"}]
     bundle["routes"][0]["outcome"] = "policies"
+    bundle["routes"][0]["headers"] = "trusted"
+    bundle["routes"][0]["server"] = "files"
     route = route_of(bundle)
+    assert route.server == "files"
     head = RequestHead("GET", "/mcp/health", "a.example.com", Headers.of(x_team="a"))
     assert route.match.accepts(head)
     assert not route.match.accepts(RequestHead("GET", "/mcp", "example.org", Headers.of(x_team="a")))
@@ -76,10 +81,18 @@ def test_a_route_arrives_with_its_match_and_what_may_pass_unread() -> None:
     image = Headers.of(content_type="image/png")
     assert [rule.accepts(RequestHead("POST", "/", "", image), image) for rule in route.allow_opaque] == [False, True]
     assert route.read_answers is False
+    assert route.trusts_headers is True
 
 
 def test_an_exact_path_arrives() -> None:
     assert route_of(changed("routes.0.match", {"exact": "/mcp"})).match == RouteMatch(exact="/mcp")
+
+
+def metadata_of(rulebook: Rulebook) -> list[tuple[str, str | None]]:
+    """Where each source looks, all of them at what Envoy verified."""
+    sources = [source for source in rulebook.identity.chain.sources if isinstance(source, VerifiedByEnvoy)]
+    assert len(sources) == len(rulebook.identity.chain.sources)
+    return [(source.namespace, source.key) for source in sources]
 
 
 def test_unmatched_prefix_and_identity_arrive() -> None:
@@ -92,7 +105,7 @@ def test_unmatched_prefix_and_identity_arrive() -> None:
     rulebook = rulebook_of(bundle)
     assert rulebook.deny_unmatched is True
     assert rulebook.header_prefix == "x-acme-"
-    assert rulebook.identity == (IdentitySource(JWT_NAMESPACE, "claims"), IdentitySource("acme.auth", None))
+    assert metadata_of(rulebook) == [(JWT_NAMESPACE, "claims"), ("acme.auth", None)]
 
 
 def test_a_policys_mode_error_timeout_and_condition_arrive() -> None:

@@ -7,11 +7,14 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
+from ext_proc import policy
 from ext_proc.cli import app
+from ext_proc.testing import call, play
 
 DOCUMENT = (Path(__file__).parents[3] / "docs" / "policies.md").read_text("utf-8")
 EXAMPLES = dict(re.findall(r"<!-- example: (\S+) -->\n```\w+\n(.*?)```", DOCUMENT, re.DOTALL))
@@ -46,3 +49,16 @@ def test_the_examples_own_tests_pass(folder: Path) -> None:
     assert len(tests) == 2
     for test in tests:
         test()
+
+
+def test_the_example_of_texts_does_what_it_says_in_both_directions() -> None:
+    (example,) = [text for text in re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL) if "on_text" in text]
+    names: dict[str, Any] = {"re": re, **{name: getattr(policy, name) for name in policy.__all__}}
+    exec(example, names)
+    codename = names["Codename"]("codename", policy.NoParameters())
+    value = {"jsonrpc": "2.0", "id": 1, "result": {"content": [{"type": "text", "text": "bluebird is late"}]}}
+    played = play(codename, call("search", {"q": "where is bluebird?"}), value)
+    assert played.upstream is not None
+    assert b"where is [project]?" in played.upstream.body
+    assert played.client is not None
+    assert played.client.json["result"]["content"][0]["text"] == "[project] is late"

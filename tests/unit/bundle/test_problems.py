@@ -26,7 +26,7 @@ def problems_of(values: dict[str, Any], model: type[BaseModel] = UnionParameters
         (5, "expected true or false, or a CEL expression as text", "5"),
         (None, "expected true or false, or a CEL expression as text", "nothing"),
         ([], "expected true or false, or a CEL expression as text", "a list of 0"),
-        ("x == 1", "unknown name 'x'; known are args, identity, message, request, route", "'x == 1'"),
+        ("x == 1", "unknown name 'x'; known are args, identity, message, request, route, server", "'x == 1'"),
         ("nope()", None, "'nope()'"),
     ],
 )

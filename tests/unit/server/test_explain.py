@@ -57,6 +57,16 @@ async def test_the_way_of_a_decision_is_shown_in_order(capsys: pytest.CaptureFix
     assert places == sorted(places)
 
 
+async def test_who_called_is_shown_where_that_is_known(capsys: pytest.CaptureFixture[str]) -> None:
+    agent = Trail("t1", kind="delegated_agent", subject="ann", actor="assistant-1")
+    async with endpoint(admin(agent, Trail("t2", kind="unknown")).handle) as address:
+        assert await explained("t1", address) == 0
+        shown = capsys.readouterr().out
+        assert await explained("t2", address) == 0
+    assert [word for word in ("delegated_agent", "ann", "assistant-1") if word not in shown] == []
+    assert "unknown" not in capsys.readouterr().out
+
+
 async def test_what_a_client_wrote_cannot_speak_to_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     trail = Trail("t1", target="\x1b[2J[bold]x[/bold]\udcff")
     async with endpoint(admin(trail).handle) as address:

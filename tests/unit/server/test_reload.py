@@ -13,11 +13,16 @@ from ext_proc.engine.route import Rulebook
 from ext_proc.errors import BundleError, Problem
 from ext_proc.limits import MIB, Limits
 from ext_proc.server.aio import message_length
+from ext_proc.server.keys import Keys
 from ext_proc.server.reload import Bundles
+from ext_proc.server.stores import Opened, Stores
+from ext_proc.stores.settings import EmbeddedSettings, StoreSettings
+from ext_proc.stores.store import NO_STORE, StoreError
 from ext_proc.telemetry.metrics import Metrics
 from tests.unit.server.fakes import MemoryLog, soon
 
 FIRST, SECOND = Rulebook("b", "1"), Rulebook("b", "2")
+GOOD, BROKEN = (EmbeddedSettings(Path(name), 1 << 20, 0.02) for name in ("/good", "/broken"))
 
 
 class Loader:
@@ -37,11 +42,26 @@ class Loader:
 
 
 class Setting:
-    def __init__(self, load: Any) -> None:
+    def __init__(self, load: Any, first: Rulebook = FIRST) -> None:
         self.metrics, self.log = Metrics("here"), MemoryLog()
+        self.opened: list[tuple[StoreSettings, bool]] = []
+        self.stores = Stores(self.metrics, self.log, self.open)
         self.bundles = Bundles(
-            Path("bundle.yaml"), FIRST, load=load, metrics=self.metrics, log=self.log, max_message=64 * MIB
+            Path("bundle.yaml"),
+            first,
+            load=load,
+            stores=self.stores,
+            keys=Keys(self.metrics, self.log),
+            metrics=self.metrics,
+            log=self.log,
+            max_message=64 * MIB,
         )
+
+    async def open(self, settings: StoreSettings, must_answer: bool) -> Opened:
+        self.opened.append((settings, must_answer))
+        if settings == BROKEN:
+            raise StoreError("cannot use /broken as a store: it is locked")
+        return Opened(NO_STORE)
 
     def reloads(self, result: str) -> float | None:
         return self.metrics.registry.get_sample_value(
@@ -81,6 +101,36 @@ async def test_a_loader_that_breaks_is_a_bad_bundle_too() -> None:
     assert setting.bundles.current is FIRST
     assert setting.reloads("failed") == 1
     assert "a secret" not in str(setting.log.lines)
+
+
+async def test_the_store_of_the_first_bundle_need_not_answer_yet_and_that_of_a_later_one_must() -> None:
+    setting = Setting(Loader(Rulebook("b", "2", store=GOOD)), Rulebook("b", "1", store=GOOD))
+    await soon(setting.bundles.start())
+    assert setting.opened == [(GOOD, False)]
+    other = EmbeddedSettings(Path("/other"), 1 << 20, 0.02)
+    setting = Setting(Loader(Rulebook("b", "2", store=other)), Rulebook("b", "1", store=GOOD))
+    await soon(setting.bundles.start())
+    await soon(setting.bundles.reload())
+    assert setting.opened == [(GOOD, False), (other, True)]
+    assert setting.bundles.current.revision == "2"
+    await soon(setting.stores.close())
+
+
+async def test_a_bundle_whose_store_cannot_be_opened_never_replaces_the_one_in_force() -> None:
+    setting = Setting(Loader(Rulebook("b", "2", store=BROKEN)), Rulebook("b", "1", store=GOOD))
+    await soon(setting.bundles.start())
+    before = setting.stores.lease("t")
+    await soon(setting.bundles.reload())
+    assert setting.bundles.current.revision == "1"
+    assert setting.stores.lease("u") is before
+    assert setting.reloads("failed") == 1
+    assert setting.log.lines[-1][2]["problems"] == ["cannot use /broken as a store: it is locked"]
+    await soon(setting.stores.close())
+
+
+async def test_the_first_bundles_store_that_cannot_be_opened_is_an_error() -> None:
+    with pytest.raises(StoreError, match="locked"):
+        await soon(Setting(Loader(), Rulebook("b", "1", store=BROKEN)).bundles.start())
 
 
 async def test_loading_does_not_stop_the_loop() -> None:

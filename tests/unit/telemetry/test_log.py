@@ -56,6 +56,13 @@ def test_denials_are_warnings_and_all_else_is_information(
     assert logged(trail)["level"] == level
 
 
+def test_a_credential_that_serves_a_human_and_an_agent_is_a_warning() -> None:
+    trail = Trail("t1", kind="delegated_agent", subject="ann")
+    trail.record(Entry("gatehouse", Stage.IDENTITY, Word.ALLOW, "credential-shared", 0.0, enforced=True))
+    line = logged(trail)
+    assert (line["level"], line["kind"], line["subject"]) == ("warning", "delegated_agent", "ann")
+
+
 def test_a_level_keeps_what_is_below_it_out() -> None:
     stream = io.BytesIO()
     log = json_log(stream, "warning")

@@ -71,6 +71,28 @@ def test_a_figure_that_is_no_count_of_tokens_is_not_added(figure: object) -> Non
     assert series(metrics, "gatehouse_tokens_total") == []
 
 
+def test_operations_on_the_store_are_counted_by_how_they_went() -> None:
+    metrics = Metrics("eu")
+    metrics.store_operation("redis", "count", "limited", 0.002)
+    metrics.store_operation("redis", "count", "failed", 0.02)
+    what = {"region": "eu", "store": "redis", "operation": "count"}
+    assert value(metrics, "gatehouse_store_operations_total", **what, result="limited") == 1
+    assert value(metrics, "gatehouse_store_operations_total", **what, result="failed") == 1
+    assert value(metrics, "gatehouse_store_operation_duration_seconds_count", **what) == 2
+    assert value(metrics, "gatehouse_store_operation_duration_seconds_sum", **what) == pytest.approx(0.022)
+
+
+def test_a_store_is_up_or_down_or_not_there() -> None:
+    metrics = Metrics("eu")
+    assert series(metrics, "gatehouse_store_up") == []
+    metrics.store_up("redis", True)
+    assert value(metrics, "gatehouse_store_up", region="eu", store="redis") == 1
+    metrics.store_up("redis", False)
+    assert value(metrics, "gatehouse_store_up", region="eu", store="redis") == 0
+    metrics.store_gone("redis")
+    assert series(metrics, "gatehouse_store_up") == []
+
+
 def test_an_exchange_counts_to_the_revision_it_ran_under() -> None:
     metrics = Metrics()
     metrics.in_force("b", "2")

@@ -68,7 +68,7 @@ def test_an_exchange_that_nothing_governs_has_a_name_too() -> None:
 
 
 def test_a_tool_call_carries_the_conventions_attributes() -> None:
-    span = span_of(call(status=200, subject="ann"))
+    span = span_of(call(status=200, kind="delegated_agent", subject="ann", actor="bot"))
     assert span.attributes is not None
     assert dict(span.attributes) == {
         "gatehouse.trail.id": "t1",
@@ -81,6 +81,8 @@ def test_a_tool_call_carries_the_conventions_attributes() -> None:
         "gen_ai.operation.name": "execute_tool",
         "gen_ai.tool.name": "search",
         "enduser.id": "ann",
+        "gatehouse.caller.kind": "delegated_agent",
+        "gatehouse.caller.actor": "bot",
         "http.response.status_code": 200,
     }
     assert span.status.status_code is StatusCode.UNSET

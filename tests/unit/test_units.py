@@ -6,12 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ext_proc.bundle.units import (
+from ext_proc.units import (
     MAX_DURATION,
+    MAX_PERIOD,
     MAX_SIZE,
     format_duration,
     format_size,
     parse_duration,
+    parse_period,
     parse_size,
 )
 
@@ -56,7 +58,7 @@ def test_a_duration_without_a_unit_is_refused_with_examples(written: object) -> 
         parse_duration(written)
 
 
-@pytest.mark.parametrize("written", ["0s", "0.0ms", "2h", "61m"])
+@pytest.mark.parametrize("written", ["0s", "0.0ms", "2h", "61m", "1d"])
 def test_a_duration_out_of_bounds_is_refused(written: str) -> None:
     with pytest.raises(ValueError, match="expected a duration above 0 and up to 1h"):
         parse_duration(written)
@@ -65,3 +67,19 @@ def test_a_duration_out_of_bounds_is_refused(written: str) -> None:
 @given(st.integers(min_value=1, max_value=int(MAX_DURATION * 1000)))
 def test_a_duration_reads_back_as_it_was_written(milliseconds: int) -> None:
     assert parse_duration(format_duration(milliseconds / 1000)) == pytest.approx(milliseconds / 1000)
+
+
+@pytest.mark.parametrize(("written", "seconds"), [("10m", 600.0), ("24h", 86400.0), ("30d", 2592000.0), ("1s", 1.0)])
+def test_a_period_may_be_days(written: str, seconds: float) -> None:
+    assert parse_period(written) == seconds
+
+
+@pytest.mark.parametrize("written", ["0d", "367d", "9999h"])
+def test_a_period_out_of_bounds_is_refused(written: str) -> None:
+    with pytest.raises(ValueError, match="expected a duration above 0 and up to 366d"):
+        parse_period(written)
+
+
+@given(st.integers(min_value=1, max_value=int(MAX_PERIOD)))
+def test_a_period_reads_back_as_it_was_written(seconds: int) -> None:
+    assert parse_period(format_duration(float(seconds))) == seconds
