@@ -32,9 +32,10 @@ _CLAIMS: dict[str, tuple[str, dict[str, object]]] = {
 }
 _SECONDS = 30.0
 NO_HEADERS: Mapping[str, str] = {}
-# Take the routes of agents, and of what is checked, in demo.yaml.
+# Take the routes of agents, of what is checked, and of what is protected, in demo.yaml.
 _AGENTS = {"x-demo": "agents"}
 _CHECKED = {"x-demo": "checked"}
+_PROTECTED = {"x-demo": "protected"}
 _TRAIL = "gatehouse/trail"  # in the `_meta` of a result that stands for a denial
 _INITIALIZE = {
     "jsonrpc": "2.0",
@@ -210,6 +211,20 @@ def posts(body: bytes, content_type: str = "application/json", lines: Mapping[st
     return ask
 
 
+def is_challenged(caller: str) -> Ask:
+    """Deletes a file behind OAuth, and is told what token to come with."""
+
+    async def ask(stack: Stack) -> Seen:
+        headers = {"content-type": "application/json", "accept": "application/json, text/event-stream", **_PROTECTED}
+        headers |= _authorized(stack, caller)
+        async with httpx2.AsyncClient(timeout=_SECONDS, trust_env=False) as http:
+            answer = await http.post(stack.mcp_url, content=_DELETES, headers=headers)
+        told = f"HTTP {answer.status_code}, {answer.headers.get('www-authenticate')}"
+        return Seen(told, _refused(answer).trail)
+
+    return ask
+
+
 def _refused(answer: httpx2.Response) -> Seen:
     """What an error of JSON-RPC's says."""
     error = answer.json()["error"]
@@ -315,6 +330,10 @@ STEPS: tuple[Step, ...] = (
     Step("ping in a session that an admin opened", ANALYST, takes_over(ANALYST, ADMIN),
          "HTTP 404, error -32600: session not found", ("", ""), "refused", "session-unknown",
          facts={"session_of_another": True}),
+    Step("delete a file behind OAuth, without a token", NOBODY, is_challenged(NOBODY),
+         "HTTP 401, Bearer resource_metadata=", ("", ""), "refused", "token-needed"),
+    Step("the same with a token that is for less", ADMIN, is_challenged(ADMIN),
+         'error="insufficient_scope"', (CALL, "delete_file"), "refused", "scope-missing"),
     Step("chat with a model by its alias", ANALYST, chats("small", forged="model-a"),
          "small: This is model-b. You said: who are you?", (CHAT, "small"), reason="upstream model-b",
          facts={"upstream": "model-b", "model": "model-b", "input_tokens": 3, "output_tokens": 8}),

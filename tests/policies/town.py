@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ext_proc.engine.pipeline import Binding
+from ext_proc.limits import Limits
 from ext_proc.policy import Policy
 from ext_proc.stores.embedded import EmbeddedStore
 from ext_proc.stores.store import Count, Counted, Entry, Key, Store, StoreError, Write
@@ -23,6 +24,7 @@ BOB = {"iss": "https://id.example", "sub": "bob"}
 OTHER_ANN = {"iss": "https://other.example", "sub": "ann"}
 ANNS_AGENT = {**ANN, "act": {"sub": "agent-7"}}
 MODERN = "2026-07-28"
+PATIENCE = 10.0  # seconds: a busy machine is no reason for a policy to be too late
 
 Answer = HttpResponse | Callable[[HttpRequest], HttpResponse]
 
@@ -31,7 +33,8 @@ class Town:
     """One route with these policies, and one store."""
 
     def __init__(self, *policies: Policy[Any, Any] | Binding, store: Store | None = None, **route: Any) -> None:
-        self.book = rulebook_of(*policies, **route)
+        bound = [policy if isinstance(policy, Binding) else Binding(policy, timeout=PATIENCE) for policy in policies]
+        self.book = rulebook_of(*bound, **{"limits": Limits(decision=PATIENCE), **route})
         self.store = EmbeddedStore.in_memory() if store is None else store
         self._exchanges = 0
 
