@@ -250,7 +250,7 @@ class Mixed:
     def check(self, arrived: Arrived) -> None:
         """Asserts that it has its own answer, and nothing of another's."""
         if self.kind == "cut":
-            assert (arrived.body, arrived.ended) == (event(self.answer), False)
+            assert (bytes(arrived.body), arrived.ended) == (event(self.answer), False)
             return
         assert arrived.reset is None
         if self.kind == "denied":
