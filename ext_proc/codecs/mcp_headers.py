@@ -12,22 +12,19 @@ from collections.abc import Mapping
 
 from ext_proc.codecs.content_types import EVENT_STREAM
 from ext_proc.codecs.mcp_messages import request_class
-from ext_proc.framing.header_value import decode_header_value, encode_header_value
+from ext_proc.framing.header_value import encode_header_value, read_header_value
 from ext_proc.headers import Headers
 from ext_proc.messages import HeadersOnly, McpCall, Message, RequestHead, ToolCall, ToolHeaders
+from ext_proc.messages.mcp_headers import MODERN, NAMED_BY
 
 _VERSION = "mcp-protocol-version"
-_MODERN = frozenset({"2026-07-28"})
 _BATCHES = "2025-03-26"
 _VERSION_IN_META = "io.modelcontextprotocol/protocolVersion"
-# Which of the params `Mcp-Name` repeats (2026-07-28, transports: standard headers).
-_NAMED_BY = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
-_ABOUT_TASKS = frozenset({"tasks/get", "tasks/update", "tasks/cancel"})
 
 
 def is_modern(head: RequestHead) -> bool:
     """Whether the request speaks a stateless revision."""
-    return head.headers.get(_VERSION) in _MODERN
+    return head.headers.get(_VERSION) in MODERN
 
 
 def header_message(head: RequestHead) -> HeadersOnly | None:
@@ -39,13 +36,13 @@ def header_message(head: RequestHead) -> HeadersOnly | None:
     method = _told(head, "mcp-method")
     # A method that is encoded without need is none that a route of Envoy's would have compared.
     if (
-        _told(head, _VERSION) not in _MODERN
+        _told(head, _VERSION) not in MODERN
         or not method
         or head.headers.get("mcp-method") != encode_header_value(method)
     ):
         return None
     kind = request_class(method)
-    if _name_key(method) is None:
+    if method not in NAMED_BY:
         return HeadersOnly(kind, method, "")
     name = _told(head, "mcp-name")
     if name is None:
@@ -56,13 +53,7 @@ def header_message(head: RequestHead) -> HeadersOnly | None:
 def _told(head: RequestHead, header: str) -> str | None:
     """The text that a header stands for, if it stands there once and can be read."""
     lines = head.headers.get_all(header)
-    text = lines[0].decode("latin-1") if len(lines) == 1 else None
-    return decode_header_value(text) if text is not None and text.isascii() and text.isprintable() else None
-
-
-def _name_key(method: str) -> str | None:
-    """Which of the params `Mcp-Name` repeats."""
-    return "taskId" if method in _ABOUT_TASKS else _NAMED_BY.get(method)
+    return read_header_value(lines[0]) if len(lines) == 1 else None
 
 
 def is_modern_call(message: Message) -> bool:
@@ -71,7 +62,7 @@ def is_modern_call(message: Message) -> bool:
         return False
     meta = message.params.get("_meta")
     version = meta.get(_VERSION_IN_META) if isinstance(meta, Mapping) else None
-    return isinstance(version, str) and version in _MODERN
+    return isinstance(version, str) and version in MODERN
 
 
 def may_batch(head: RequestHead) -> bool:
@@ -93,7 +84,7 @@ def mirrored(message: Message) -> Mapping[str, str]:
     if not isinstance(message, McpCall):
         return {}
     lines = {"mcp-method": encode_header_value(message.method)}
-    key = "taskId" if message.method.startswith("tasks/") else _NAMED_BY.get(message.method)
+    key = "taskId" if message.method.startswith("tasks/") else NAMED_BY.get(message.method)
     name = message.params.get(key) if key else None
     if isinstance(name, str):
         lines["mcp-name"] = encode_header_value(name)

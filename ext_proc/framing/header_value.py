@@ -38,5 +38,11 @@ def decode_header_value(value: str) -> str | None:
         return None
 
 
+def read_header_value(line: bytes) -> str | None:
+    """The text that a header's line stands for; None where it is not printable ASCII, or its wrapping is broken."""
+    value = line.decode("latin-1")
+    return decode_header_value(value) if value.isascii() and value.isprintable() else None
+
+
 def _is_wrapped(text: str) -> bool:
     return len(text) >= len(_OPEN) + len(_CLOSE) and text.startswith(_OPEN) and text.endswith(_CLOSE)

@@ -8,7 +8,21 @@ Not here: reading the headers (codecs/mcp_headers.py).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ext_proc.messages.mcp import McpCall, McpTransport
+
+MODERN = frozenset({"2026-07-28"})  # the revisions whose headers repeat the body
+# The member of `params` that `Mcp-Name` repeats, by method (2026-07-28, transports: standard headers; `tasks/result` is
+# of an earlier revision).
+NAMED_BY: Mapping[str, str] = {
+    "tools/call": "name",
+    "prompts/get": "name",
+    "resources/read": "uri",
+    "tasks/get": "taskId",
+    "tasks/update": "taskId",
+    "tasks/cancel": "taskId",
+}
 
 
 class HeadersOnly(McpTransport):

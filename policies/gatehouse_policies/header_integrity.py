@@ -26,11 +26,11 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from ext_proc.messages import HeadersOnly, McpCall, McpMessage, RequestHead, ToolCall, ToolList
+from ext_proc.messages.mcp_headers import NAMED_BY
 from ext_proc.policy import Context, Deny, Policy, Verdict
 from gatehouse_policies.mcp_headers import (
     METHOD,
     NAME,
-    NAMED_BY,
     VERSION,
     HeaderFault,
     method_of,

@@ -13,27 +13,16 @@ Not here: whether the body says the same (header_integrity.py).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ext_proc.framing.header_value import decode_header_value, encode_header_value
+from ext_proc.framing.header_value import encode_header_value, read_header_value
 from ext_proc.messages import RequestHead
+from ext_proc.messages.mcp_headers import MODERN, NAMED_BY
 
 VERSION = "MCP-Protocol-Version"
 METHOD = "Mcp-Method"
 NAME = "Mcp-Name"
-MODERN = frozenset({"2026-07-28"})
-
-# The member of `params` that `Mcp-Name` repeats, by method; `tasks/result` is of an earlier revision.
-NAMED_BY: Mapping[str, str] = {
-    "tools/call": "name",
-    "prompts/get": "name",
-    "resources/read": "uri",
-    "tasks/get": "taskId",
-    "tasks/update": "taskId",
-    "tasks/cancel": "taskId",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +96,5 @@ def value_of(head: RequestHead, header: str) -> str | HeaderFault | None:
         return None
     if len(lines) > 1:
         return HeaderFault("header-duplicated", header)
-    text = lines[0].decode("latin-1")
-    decoded = decode_header_value(text) if text.isascii() and (text.isprintable() or not text) else None
+    decoded = read_header_value(lines[0])
     return HeaderFault("header-malformed", header) if decoded is None else decoded

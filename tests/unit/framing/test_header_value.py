@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from mcp.shared.inbound import decode_header_value as sdk_decode
 from mcp.shared.inbound import encode_header_value as sdk_encode
 
-from ext_proc.framing.header_value import decode_header_value, encode_header_value
+from ext_proc.framing.header_value import decode_header_value, encode_header_value, read_header_value
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 
@@ -46,3 +46,18 @@ def test_a_value_never_holds_more_than_printable_ascii(text: str) -> None:
     value = encode_header_value(text)
     assert value.isascii()
     assert value == "" or value.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        (b"echo", "echo"),
+        (b"", ""),
+        (b"=?base64?w6Q=?=", "\u00e4"),
+        (b"=?base64?w6Q?=", None),
+        (b"\xc3\xa4", None),
+        (b"a\tb", None),
+    ],
+)
+def test_a_line_is_read_where_it_is_printable_ascii(line: bytes, text: str | None) -> None:
+    assert read_header_value(line) == text
