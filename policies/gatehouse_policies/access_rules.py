@@ -19,6 +19,7 @@ from pydantic import BaseModel, Field, field_validator, model_validator
 
 from ext_proc.policy import Condition, Expression, ExpressionError
 from ext_proc.schemas.uri import split_uri
+from gatehouse_policies.name_globs import any_of
 from gatehouse_policies.resource_uris import UriGlob, normal_form
 
 # Every method a client may send, over all revisions from 2024-11-05 to 2026-07-28 (MCP schema, ClientRequest and
@@ -129,8 +130,8 @@ class CompiledRule:
     def __init__(self, index: int, rule: Rule) -> None:
         self.label = f"rules[{index}]"
         self.rule = rule
-        self._servers = _any_of(rule.servers)
-        self._methods = _any_of(rule.methods)
+        self._servers = any_of(rule.servers)
+        self._methods = any_of(rule.methods)
         names = rule.allow.variables if isinstance(rule.allow, Expression) else frozenset()
         self.about_args = "args" in names
         self.about_message = "message" in names
@@ -230,11 +231,3 @@ def _finder(rules: Sequence[CompiledRule], kind: Kind) -> _Finder:
         return None if found is None else by_group[found.lastgroup or ""]
 
     return by_name
-
-
-def _any_of(globs: list[str]) -> Callable[[str], bool]:
-    """A test for whether a name fits any of the globs; always for none."""
-    if not globs:
-        return lambda name: True
-    pattern = re.compile("|".join(map(fnmatch.translate, globs)))
-    return lambda name: pattern.match(name) is not None

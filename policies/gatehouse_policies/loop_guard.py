@@ -25,7 +25,6 @@ Not here: how fast or how much a caller may ask (rate limits, budgets), calls of
 
 from __future__ import annotations
 
-import fnmatch
 import json
 import re
 from collections import Counter
@@ -39,6 +38,7 @@ from pydantic import BaseModel, Field, model_validator
 from ext_proc.messages import ToolCall
 from ext_proc.policy import ABSENT, Context, Count, Deny, Key, Period, Policy, Verdict, Write
 from gatehouse_policies.caller_quota import Quota, digest, principal
+from gatehouse_policies.name_globs import any_of
 
 SESSION = "mcp-session-id"
 _MINUTE = 60.0
@@ -152,7 +152,7 @@ class LoopGuard(Policy[Parameters, None]):
 
     def __init__(self, name: str, parameters: Parameters) -> None:
         super().__init__(name, parameters)
-        self._rules = [(re.compile("|".join(map(fnmatch.translate, caps.tools))), caps) for caps in parameters.tools]
+        self._rules = [(any_of(caps.tools), caps) for caps in parameters.tools]
         self._workflows = Quota("workflows", parameters.lifetime, parameters.workflows_per_caller)
 
     async def on_request(self, message: ToolCall, ctx: Context[None]) -> Verdict:
@@ -176,7 +176,7 @@ class LoopGuard(Policy[Parameters, None]):
         session = ctx.request.headers.get(SESSION) or ""
         scope = digest("session", session) if session else workflow
         place = "in this session" if session else "in this workflow" if workflow else "by this caller"
-        rule = next((caps for names, caps in self._rules if names.match(message.name)), None)
+        rule = next((caps for fits, caps in self._rules if fits(message.name)), None)
         counters: list[_Counter] = []
         row = None
         limit = self.parameters.identical_calls

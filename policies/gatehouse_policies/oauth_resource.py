@@ -24,10 +24,9 @@ Not here: verifying tokens (`identity` in the bundle), who may call what otherwi
 
 from __future__ import annotations
 
-import fnmatch
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 from urllib.parse import unquote_plus, urlsplit
 
@@ -38,6 +37,7 @@ from ext_proc.identity import Identity
 from ext_proc.messages import HeadersOnly, McpCall, RequestHead
 from ext_proc.policy import Context, Deny, HeaderMutation, Mutation, Policy, Respond, Verdict
 from gatehouse_policies.mcp_headers import Told, told
+from gatehouse_policies.name_globs import any_of
 
 WELL_KNOWN = "/.well-known/oauth-protected-resource"  # RFC 9728 section 3
 
@@ -138,7 +138,10 @@ class OAuthResource(Policy[Parameters, None]):
         self._metadata_url = f"{place.scheme}://{place.netloc}{own}"
         self._document = json.dumps(_metadata(parameters)).encode()
         self._audiences = frozenset(parameters.audience or [parameters.resource])
-        self._rules = [(_any_of(rule.methods), _any_of(rule.tools), tuple(rule.require)) for rule in parameters.scopes]
+        self._rules = [
+            (any_of(rule.methods), any_of(rule.tools) if rule.tools else None, tuple(rule.require))
+            for rule in parameters.scopes
+        ]
         self._change = _change(parameters.token, parameters.headers)
 
     def on_request_headers(self, ctx: Context[None]) -> Verdict:
@@ -174,7 +177,7 @@ class OAuthResource(Policy[Parameters, None]):
         """All scopes that such a request needs, each once."""
         found = dict.fromkeys(self.parameters.require)
         for methods, tools, require in self._rules:
-            if (methods is None or methods(method)) and (tools is None or (method == "tools/call" and tools(target))):
+            if methods(method) and (tools is None or (method == "tools/call" and tools(target))):
                 found |= dict.fromkeys(require)
         return tuple(found)
 
@@ -240,8 +243,3 @@ def _in_query(query: str) -> bool:
     """Whether a query has a token, for any that reads it: `;` separates for some, and names can be escaped."""
     names = (part.partition("=")[0] for part in re.split("[&;]", query))
     return any(unquote_plus(name).strip().lower() == "access_token" for name in names)
-
-
-def _any_of(globs: list[str]) -> Callable[[str], Any] | None:
-    """A test for whether a name fits any of the globs; None for none."""
-    return re.compile("|".join(fnmatch.translate(glob) for glob in globs)).match if globs else None

@@ -18,7 +18,6 @@ Not here: who may call (tool_access.py), what stands in arguments and results.
 
 from __future__ import annotations
 
-import fnmatch
 import re
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
@@ -32,6 +31,7 @@ from ext_proc.policy import Context, Deny, Mutation, Policy, Verdict
 from ext_proc.schemas import DEFAULT_STEPS, Fault, Schema, SchemaBounds, SchemaError, TooComplex
 from ext_proc.schemas.values import key_of
 from ext_proc.units import Size
+from gatehouse_policies.name_globs import any_of
 from gatehouse_policies.tool_definitions import KnownTools, Learning, ToolDefinition
 
 MARK = "gatehouse/output"  # in a result's `_meta`: why it was not as promised
@@ -123,8 +123,8 @@ class ToolArguments(Policy[Parameters, State]):
         limits = parameters.limits
         self._bounds = SchemaBounds(limits.values, limits.depth, limits.patterns)
         self._known = KnownTools(self._compiled, parameters.learning)
-        self._given = [(_matcher(glob), schema) for glob, schema in parameters.schemas.items()]
-        self._constraints = [(_matcher(glob), schema) for glob, schema in parameters.constraints.items()]
+        self._given = [(any_of([glob]), schema) for glob, schema in parameters.schemas.items()]
+        self._constraints = [(any_of([glob]), schema) for glob, schema in parameters.constraints.items()]
 
     def new_state(self) -> State:
         return {}
@@ -262,7 +262,3 @@ def _claims(blocks: Any) -> list[Hashable]:
             if error.reason != "json-malformed":  # what only begins like JSON is text
                 found.append(error.reason)
     return found
-
-
-def _matcher(glob: str) -> Any:
-    return re.compile(fnmatch.translate(glob)).match
