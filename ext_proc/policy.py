@@ -35,11 +35,13 @@ from ext_proc.messages import (
     Role,
     TextWindow,
 )
+from ext_proc.pages import Page, Visit
 from ext_proc.secret import Secret
 from ext_proc.stores.keyspace import Keyspace
 from ext_proc.stores.store import ABSENT, NO_STORE, Count, Counted, Entry, Key, Store, StoreError, Write
 from ext_proc.trail import Outcome, Trail
 from ext_proc.units import Period
+from ext_proc.verdicts import Deny, Edit, Mutation, Respond, Text, TextDeny, TextVerdict, Verdict
 
 __all__ = [
     "ABSENT",
@@ -60,6 +62,7 @@ __all__ = [
     "Keyspace",
     "Mutation",
     "NoParameters",
+    "Page",
     "Period",
     "Policy",
     "RequestText",
@@ -73,6 +76,7 @@ __all__ = [
     "TextVerdict",
     "TextWindow",
     "Verdict",
+    "Visit",
     "Write",
 ]
 
@@ -81,109 +85,6 @@ State = TypeVar("State")
 
 MAX_MEASURES = 64
 MAX_MEASURE = 128  # characters of a measure's value
-
-
-@dataclass(frozen=True, slots=True)
-class Mutation:
-    """A change. `Mutation()` changes nothing and is the identity of `then`.
-
-    Attributes:
-        headers: of the HTTP request or response that the message is in; only where they can still be changed.
-        message: replaces the message.
-        drop: takes the message out (an element of a batch, an event of a stream).
-        metadata: dynamic metadata for Envoy, under the namespace `gatehouse`.
-        facts: for routing: each leaves as the request header `x-gatehouse-<name>` and as dynamic metadata.
-    """
-
-    headers: HeaderMutation = field(default_factory=HeaderMutation)
-    message: Message | None = None
-    drop: bool = False
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    facts: Mapping[str, str] = field(default_factory=dict)
-
-    def then(self, later: Mutation) -> Mutation:
-        """This change followed by `later`; associative."""
-        return Mutation(
-            headers=self.headers.then(later.headers),
-            message=later.message if later.message is not None else self.message,
-            drop=self.drop or later.drop,
-            metadata={**self.metadata, **later.metadata},
-            facts={**self.facts, **later.facts},
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Deny:
-    """No. The caller gets it in the protocol's own error shape, with the trail's id.
-
-    Attributes:
-        reason: a short slug for the trail and metrics, e.g. "tool-not-allowed"; one of few, for it labels a metric.
-        message: what the caller may read; nothing of the payload, nothing of the rules.
-        status: the HTTP status; None leaves it to the protocol.
-        code: the protocol's error code; None leaves it to the codec.
-        data: added to the protocol's error data.
-        headers: added to the HTTP response, e.g. `www-authenticate`.
-        as_result: MCP only: answer with a result with `isError: true`, from which a model can correct itself.
-    """
-
-    reason: str
-    message: str
-    status: int | None = None
-    code: int | None = None
-    data: Mapping[str, Any] | None = None
-    headers: tuple[tuple[str, str], ...] = ()
-    as_result: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Respond:
-    """An HTTP answer of the policy's own, in place of the upstream's."""
-
-    status: int
-    headers: tuple[tuple[str, str], ...] = ()
-    body: bytes = b""
-    reason: str = "responded"
-
-
-Verdict = None | Mutation | Deny | Respond
-
-
-@dataclass(frozen=True, slots=True)
-class Edit:
-    """Replaces the text at [start, end), by absolute offset; start == end inserts.
-
-    What is put into a string of JSON is escaped by the engine. A text of kind NAME can only be read.
-    """
-
-    start: int
-    end: int
-    replacement: str = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Text:
-    """A verdict on text: edits, and the watermark up to which the policy is done and the text may leave."""
-
-    watermark: float
-    edits: tuple[Edit, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class TextDeny:
-    """Ends the answer in the protocol's own way; a request, or an answer that has not begun to leave, is denied.
-
-    Attributes:
-        reason: a short slug for the trail and metrics.
-        message: what the caller may read, where the protocol has a place for it.
-        closing_text: a last text on the channel, before the end of a streamed answer; not in JSON.
-    """
-
-    reason: str
-    message: str = "a text was not let through"
-    closing_text: str = ""
-
-
-TextVerdict = None | Text | TextDeny
 
 
 @dataclass(slots=True)
@@ -358,6 +259,8 @@ class Policy(Generic[Parameters, State]):
 
     # Whether it keeps state beyond the exchange: then several hosts need a store that they share.
     keeps_state: ClassVar[bool] = False
+    # Whether it has pages for people, which `page` makes.
+    has_pages: ClassVar[bool] = False
     # The kinds of text that `on_text` is called for.
     channels: ClassVar[frozenset[ChannelKind]] = frozenset(ChannelKind)
 
@@ -379,6 +282,10 @@ class Policy(Generic[Parameters, State]):
         """`www-authenticate` for a caller whose credential does not hold (RFC 6750 section 3); "" where it is not its
         matter. `error` is "invalid_token". The first enforcing policy of a route with a word of its own is taken."""
         return ""
+
+    async def page(self, visit: Visit) -> Page:
+        """The page for a person's visit below `/<policy>`; called only where `has_pages`. See pages.py."""
+        return Page(404, "Not found", "<p>There is no such page.</p>")
 
     @classmethod
     def parameters_model(cls) -> type[BaseModel]:

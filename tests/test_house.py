@@ -59,6 +59,7 @@ SEEN_IN = {
     "ext_proc/schemas/objects.py": "tests/unit/schemas/test_schema.py",
     "ext_proc/schemas/run.py": "tests/unit/schemas/test_schema.py",
     "ext_proc/server/settings.py": "tests/unit/test_cli.py",
+    "ext_proc/verdicts.py": "tests/unit/engine/test_pipeline.py",
     "ext_proc/stores/embedded_file.py": "tests/unit/stores/test_embedded.py",
     "ext_proc/stores/settings.py": "tests/unit/bundle/test_store_settings.py",
     "ext_proc/testing.py": "tests/unit/bundle/test_policies_document.py",
