@@ -11,7 +11,7 @@ STAMP := $(VENV)/.installed
 
 help:
 	@echo "make demo          start Envoy, Gatehouse, an MCP server and two models; ONCE=1 runs the tour and ends"
-	@echo "make test          run the tests, those through a real Envoy too; ARGS='-k name' passes on to pytest"
+	@echo "make test          run the tests, those through a real Envoy and in a Chromium too; ARGS='-k name' for pytest"
 	@echo "make conformance   run the official MCP suite through Envoy; it needs npm, once"
 	@echo "make bench         measure against Envoy alone, its mcp filter and a Go no-op; QUICK=1, RECORD=1, PROFILE=1"
 	@echo "make bench-stores  what an operation on a store takes; ARGS='--redis --folder /var/tmp'"

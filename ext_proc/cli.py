@@ -32,6 +32,17 @@ app = typer.Typer(
 
 keys = typer.Typer(name="keys", help="API keys.", no_args_is_help=True)
 app.add_typer(keys)
+tools = typer.Typer(
+    name="tools", help="What servers say of their tools: looked at, approved, locked.", no_args_is_help=True
+)
+app.add_typer(tools)
+
+
+class Layout(enum.StrEnum):
+    """How `tools list` prints."""
+
+    TABLE = "table"
+    JSON = "json"
 
 
 class Format(enum.StrEnum):
@@ -53,6 +64,13 @@ def serve(
         str, typer.Option(help="Where Envoy connects: unix:PATH or HOST:PORT.", envvar="GATEHOUSE_LISTEN")
     ] = "127.0.0.1:50051",
     admin: Admin = "127.0.0.1:9902",
+    pages: Annotated[
+        str,
+        typer.Option(
+            help="Where Envoy finds the pages of policies for people: unix:PATH or HOST:PORT; nowhere if empty.",
+            envvar="GATEHOUSE_PAGES",
+        ),
+    ] = "",
     region: Annotated[
         str, typer.Option(help="Written into metrics, spans and decisions.", envvar="GATEHOUSE_REGION")
     ] = "",
@@ -75,6 +93,7 @@ def serve(
         bundle=bundle,
         listen=listen,
         admin=admin,
+        pages=pages,
         region=region,
         otlp_endpoint=otlp_endpoint,
         drain_seconds=drain_seconds,
@@ -199,6 +218,80 @@ def new_key(
     key, sha256 = new_key()
     typer.echo(f"key: {key}")
     typer.echo(f"entry: {{sha256: {sha256}, subject: {json.dumps(subject)}}}")
+
+
+Pinned = Annotated[Path, typer.Option("--bundle", help="The bundle that is served.", envvar="GATEHOUSE_BUNDLE")]
+OneServer = Annotated[str | None, typer.Option(help="Only this server.", envvar="GATEHOUSE_SERVER")]
+ToolsServer = Annotated[str, typer.Argument(help="The server, by its name in the bundle.")]
+
+
+@tools.command("list")
+def list_tools(
+    bundle: Pinned,
+    server: OneServer = None,
+    output: Annotated[
+        Layout, typer.Option("--format", help="How to print it.", envvar="GATEHOUSE_FORMAT")
+    ] = Layout.TABLE,
+) -> None:
+    """Lists what is pinned, and what is held back and why."""
+    from ext_proc.server import tools as pinned
+
+    raise typer.Exit(pinned.show_list(bundle, server, json=output is Layout.JSON))
+
+
+@tools.command("diff")
+def diff_tools(
+    bundle: Pinned,
+    server: ToolsServer,
+    tool: Annotated[str | None, typer.Argument(help='A tool, or "(instructions)"; all that wait unless given.')] = None,
+) -> None:
+    """Shows what waits against what was approved: exact text, with everything unseen written out."""
+    from ext_proc.server import tools as pinned
+
+    raise typer.Exit(pinned.diff(bundle, server, tool))
+
+
+@tools.command("approve")
+def approve_tools(
+    bundle: Pinned,
+    server: ToolsServer,
+    tool: Annotated[list[str] | None, typer.Argument(help='Tools, or "(instructions)".')] = None,
+    digest: Annotated[
+        str | None,
+        typer.Option(help="The first digits of the digest that was looked at.", envvar="GATEHOUSE_DIGEST"),
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All that waits.", envvar="GATEHOUSE_ALL")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="With --all: asks nobody.", envvar="GATEHOUSE_YES")] = False,
+    by: Annotated[str | None, typer.Option(help="Who approves, unless it is you.", envvar="GATEHOUSE_BY")] = None,
+    only: Annotated[
+        bool, typer.Option("--only", help="Nothing else of the tool stays approved.", envvar="GATEHOUSE_ONLY")
+    ] = False,
+) -> None:
+    """Approves what a server says of tools: the given digest, or what is shown before the question."""
+    from ext_proc.server import tools as pinned
+
+    names = tool or []
+    if everything == bool(names) or (digest is not None and len(names) != 1) or (yes and not everything):
+        raise typer.BadParameter("expected tools, or --all; --digest with one tool; --yes with --all")
+    raise typer.Exit(
+        pinned.approve(
+            bundle, server, names, digest=digest, everything=everything, yes=yes, by=by, only=only, ask=typer.confirm
+        )
+    )
+
+
+@tools.command("lock")
+def lock_tools(
+    bundle: Pinned,
+    server: OneServer = None,
+    write: Annotated[
+        Path | None, typer.Option(help="The file; printed unless given.", envvar="GATEHOUSE_WRITE")
+    ] = None,
+) -> None:
+    """Writes what is approved as a lock file, for Git."""
+    from ext_proc.server import tools as pinned
+
+    raise typer.Exit(pinned.lock(bundle, server, write))
 
 
 @app.command()

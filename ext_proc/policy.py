@@ -14,13 +14,14 @@ Not here: how verdicts are folded (engine/pipeline.py).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel
 
-from ext_proc.expressions import Condition, Expression, ExpressionError
+from ext_proc.bundle_file import BundleFile
+from ext_proc.expressions import Condition, Expression, ExpressionError, Formula
 from ext_proc.headers import HeaderMutation
 from ext_proc.identity import Identity
 from ext_proc.messages import (
@@ -45,6 +46,7 @@ from ext_proc.verdicts import Deny, Edit, Mutation, Respond, Text, TextDeny, Tex
 
 __all__ = [
     "ABSENT",
+    "BundleFile",
     "Channel",
     "ChannelKind",
     "Condition",
@@ -57,6 +59,7 @@ __all__ = [
     "Exchanged",
     "Expression",
     "ExpressionError",
+    "Formula",
     "HeaderMutation",
     "Key",
     "Keyspace",
@@ -83,6 +86,7 @@ __all__ = [
 Parameters = TypeVar("Parameters", bound=BaseModel)
 State = TypeVar("State")
 
+OPENING = 10.0  # seconds that a policy may take to open, or to close
 MAX_MEASURES = 64
 MAX_MEASURE = 128  # characters of a measure's value
 
@@ -95,6 +99,7 @@ class Exchanged:
         now: the transport's monotonic time in seconds, as of the last event.
         time: its seconds since the Unix epoch, as of the last event.
         store: where policies keep what outlives the exchange.
+        pages: what the URLs of policies' pages start with; "" where the bundle has no pages.
         outcome: how the exchange ended; meaningful in `on_complete`.
         variables: the CEL activation, as far as it belongs to the exchange; made by the first who asks.
         measures: figures that policies gave.
@@ -109,6 +114,7 @@ class Exchanged:
     now: float = 0.0
     time: float = 0.0
     store: Store = NO_STORE
+    pages: str = ""
     response: ResponseHead | None = None
     outcome: Outcome = Outcome.OK
     variables: dict[str, Any] = field(default_factory=dict)
@@ -177,13 +183,40 @@ class Context(Generic[State]):
         return Keyspace(self._exchanged.store, f"{self._space}shared.{space}")
 
     @property
+    def pages(self) -> str:
+        """The URL of this policy's first page, e.g. "https://gate.example.com/gatehouse/ask"; "" where the bundle does
+        not say where people find pages (`pages.url`)."""
+        return f"{self._exchanged.pages}/{self._policy}" if self._exchanged.pages else ""
+
+    @property
     def trail_id(self) -> str:
         return self._exchanged.trail.id
 
     @property
+    def revision(self) -> str:
+        """The bundle's."""
+        return self._exchanged.trail.revision
+
+    @property
+    def measures(self) -> Mapping[str, str | int | float | bool]:
+        """The figures that this and other policies gave so far."""
+        return self._exchanged.measures
+
+    @property
+    def path(self) -> Sequence[str]:
+        """The policies that had a word so far, each with its gravest: "access:allow"; ":shadow" where it did not
+        count."""
+        return self._exchanged.trail.path()
+
+    @property
     def outcome(self) -> Outcome:
-        """How the exchange ended; meaningful in `on_complete`."""
+        """How the exchange ended; meaningful in `settle` and `on_complete`."""
         return self._exchanged.outcome
+
+    @property
+    def cause(self) -> str:
+        """Whether it came to its end ("complete"), or why it was over before; meaningful in `on_complete`."""
+        return self._exchanged.trail.cause
 
     def variables(self, message: Message | None = None) -> Mapping[str, Any]:
         """The CEL activation: `identity`, `request`, `route`, `server`, and for a message `message` and `args`.
@@ -268,6 +301,24 @@ class Policy(Generic[Parameters, State]):
         self.name = name
         self.parameters = parameters
 
+    async def open(self) -> None:
+        """Opens what the policy needs while its bundle is in force: a file, a connection, a task.
+
+        Called once, on the loop that its hooks run on, before the bundle comes into force; never by `gatehouse check`,
+        and not for a policy that is off or on no route. It has OPENING seconds.
+
+        Raises:
+            Exception: the bundle is refused: at the start the process ends, at a reload the one before stays in force.
+                The text is told to the operator.
+        """
+
+    async def close(self) -> None:
+        """Closes it, once, after `open`, when no exchange and no visit to a page runs under the policy's bundle."""
+
+    def weaknesses(self) -> Sequence[str]:
+        """What may be set up so and is probably not meant, in sentences, for `gatehouse check` and the log."""
+        return ()
+
     def new_state(self) -> State:
         """A fresh state for one exchange; None unless overridden."""
         return None  # type: ignore[return-value]  # State is None for a policy that does not override this
@@ -278,13 +329,26 @@ class Policy(Generic[Parameters, State]):
         """
         return None
 
+    def settle(self, ctx: Context[State]) -> None:
+        """The last figures (`ctx.measure`), which are known only when all has come.
+
+        It is called where the policy saw something of the exchange: before Envoy is told how that ended, and before
+        `on_complete`; so perhaps more than once, each time with what came until then. It computes, and briefly. What it
+        raises is noted in the trail.
+        """
+
     def challenge(self, error: str) -> str:
         """`www-authenticate` for a caller whose credential does not hold (RFC 6750 section 3); "" where it is not its
         matter. `error` is "invalid_token". The first enforcing policy of a route with a word of its own is taken."""
         return ""
 
     async def page(self, visit: Visit) -> Page:
-        """The page for a person's visit below `/<policy>`; called only where `has_pages`. See pages.py."""
+        """The page for a person's visit below the policy's own path; called only where `has_pages`, and only for who
+        is verified. See pages.py.
+
+        Raises:
+            StoreError: the visitor is told to come again (503). Any other exception is a fault (500).
+        """
         return Page(404, "Not found", "<p>There is no such page.</p>")
 
     @classmethod

@@ -4,15 +4,16 @@ Rules:
 - The engine, codecs and pipeline are the real ones; what is simulated is Envoy, by the rules of ext_proc that it
   keeps: which bodies it sends in which mode, one reply to each event outside full duplex, headers held until answered.
 - A reply that Envoy would call spurious, or one that is missing, is an AssertionError.
+- What a policy says is looked at, not how fast it is: unless bound otherwise it has a minute, for a test must not fail
+  because its machine is busy.
 
 Not here: a check of what really happens in Envoy (tests/envoy does that).
 """
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -20,7 +21,6 @@ import msgspec
 
 from ext_proc.codecs.mcp import McpCodec
 from ext_proc.credentials.metadata import JWT_NAMESPACE
-from ext_proc.engine.checkpoint import Decision, Pending
 from ext_proc.engine.exchange import Exchange
 from ext_proc.engine.pipeline import Binding, Pipeline
 from ext_proc.engine.route import Route, RouteMatch, Rulebook
@@ -37,7 +37,7 @@ from ext_proc.events import (
     TrailersReceived,
 )
 from ext_proc.headers import HeaderMutation, Headers
-from ext_proc.limits import DEFAULTS, Limits
+from ext_proc.limits import Limits
 from ext_proc.policy import Policy
 from ext_proc.replies import (
     Abort,
@@ -51,12 +51,14 @@ from ext_proc.replies import (
     StreamedBody,
     TrailersReply,
 )
+from ext_proc.running import decide, in_force
 from ext_proc.stores.embedded import EmbeddedStore
 from ext_proc.stores.store import NO_STORE, Store
 from ext_proc.trail import Trail
 
 Cut = Callable[[bytes], Sequence[bytes]]
 Claims = Mapping[str, Any] | None
+PATIENCE = 60.0  # seconds for a hook, and for all hooks of one message
 R = TypeVar("R", HeadersReply, ModesReply, BodyReply, StreamedBody, TrailersReply)
 
 
@@ -110,11 +112,14 @@ class Played:
     metadata: dict[str, Any] = field(default_factory=dict)
 
 
+_PATIENT = Limits(decision=PATIENCE)
+
+
 def rulebook_of(
-    *policies: Policy[Any, Any] | Binding, limits: Limits = DEFAULTS, read_answers: bool = True, **route: Any
+    *policies: Policy[Any, Any] | Binding, limits: Limits = _PATIENT, read_answers: bool = True, **route: Any
 ) -> Rulebook:
-    """A rulebook with one MCP route on /mcp and these policies, enforced unless bound otherwise."""
-    bindings = [policy if isinstance(policy, Binding) else Binding(policy) for policy in policies]
+    """A rulebook with one MCP route on /mcp and these policies, enforced and with `PATIENCE` unless bound otherwise."""
+    bindings = [policy if isinstance(policy, Binding) else Binding(policy, timeout=PATIENCE) for policy in policies]
     pipeline = Pipeline(bindings, time.monotonic)
     only = Route("tools", RouteMatch(path="/mcp"), "mcp", (McpCodec(),), pipeline, read_answers=read_answers, **route)
     return Rulebook("test", "r1", (only,), limits=limits)
@@ -167,7 +172,7 @@ def pass_through(
     store: Store | None = None,
     trail_id: str = "trail-1",
 ) -> Played:
-    """Plays one exchange.
+    """Plays one exchange; policies that are not `in_force` are opened for it, and closed.
 
     Args:
         cut: cuts bodies into chunks wherever Envoy would stream them.
@@ -178,33 +183,8 @@ def pass_through(
     if store is None and any(binding.policy.keeps_state for r in rulebook.routes for binding in r.pipeline.bindings):
         with EmbeddedStore.in_memory() as own:
             return pass_through(rulebook, sent, answer, cut, fixed, store=own, trail_id=trail_id)
-    return _Envoy(Exchange(rulebook, trail_id, store or NO_STORE), cut, fixed).run(sent, answer)
-
-
-def decide(exchange: Exchange) -> None:
-    """Resolves all checkpoints of an exchange; `async def` hooks run on an event loop of their own."""
-    while (checkpoint := exchange.next_checkpoint()) is not None:
-        exchange.resolve(_run(exchange.pipeline.decide(checkpoint)))
-
-
-def _run(steps: Generator[Pending, Any, Decision]) -> Decision:
-    try:
-        pending = next(steps)
-        while True:
-            try:
-                value = asyncio.run(_awaited(pending))
-            except Exception as error:
-                pending = steps.throw(error)
-            else:
-                pending = steps.send(value)
-    except StopIteration as stop:
-        decision: Decision = stop.value
-        return decision
-
-
-async def _awaited(pending: Pending) -> Any:
-    async with asyncio.timeout(None if pending.timeout == float("inf") else pending.timeout):
-        return await pending.awaitable
+    with in_force(*rulebook.policies):
+        return _Envoy(Exchange(rulebook, trail_id, store or NO_STORE), cut, fixed).run(sent, answer)
 
 
 class _Answered(Exception):

@@ -60,6 +60,12 @@ class Word(enum.StrEnum):
     SKIP = "skip"
 
 
+_GRAVITY = {
+    word: gravity
+    for gravity, word in enumerate((Word.SKIP, Word.ALLOW, Word.CHANGE, Word.ERROR, Word.RESPOND, Word.DENY))
+}
+
+
 @dataclass(slots=True)
 class Entry:
     """One policy's word at one stage.
@@ -151,6 +157,15 @@ class Trail:
         text = text[:MAX_TEXT]
         if text not in self.notes and len(self.notes) < MAX_ENTRIES:
             self.notes.append(text)
+
+    def path(self) -> tuple[str, ...]:
+        """The policies that had a word, in order, each with its gravest: "access:allow", "tone:deny:shadow"."""
+        words: dict[str, Entry] = {}
+        for entry in self.entries:
+            before = words.get(entry.policy)
+            if before is None or _GRAVITY[entry.verdict] > _GRAVITY[before.verdict]:
+                words[entry.policy] = entry
+        return tuple(f"{name}:{e.verdict}{'' if e.enforced else ':shadow'}" for name, e in words.items())
 
     @property
     def denied(self) -> Entry | None:

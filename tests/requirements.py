@@ -257,6 +257,16 @@ REQUIREMENTS: dict[str, Requirement] = {
             f"{E}test_tools.py::test_arguments_and_kinds_of_callers_decide_together",
         ),
     ),
+    "hosted-tools": Requirement(
+        "Tools that a model's provider runs itself fall under the rules, wherever in a chat request they stand and "
+        "however a server's URL is written; what no rule allows reaches no provider.",
+        "OpenAI, chat completions and MCP tools; OpenRouter, Groq, Azure: see codecs/openai_chat_hosted_tools.py",
+        (
+            "tests/policies/test_hosted_tools.py",
+            "tests/unit/codecs/test_openai_chat_hosted_tools.py",
+            f"{E}test_hosted_tools.py",
+        ),
+    ),
     "mcp-resources": Requirement(
         "Resources, prompts and completions of their arguments fall under the same rules, however a URI is written.",
         "RFC 3986 section 6; RFC 6570; MCP 2026-07-28, resources, prompts, completion",
@@ -312,6 +322,119 @@ REQUIREMENTS: dict[str, Requirement] = {
         "tasks extension: auth binding",
         (f"{E}test_sessions.py", "tests/policies/test_session_binding.py"),
     ),
+    "a2a-messages": Requirement(
+        "Requests of A2A 0.3 and 1.0 and their answers are read and pass, whole and streamed; a stream's last answer "
+        "is known, and how the work ended; texts are shown and edited in messages, artifacts and data.",
+        "A2A 1.0, sections 3.1 (operations), 5.3 (method mapping), 9 (JSON-RPC binding); A2A 0.3, section 7",
+        (
+            f"{E}test_a2a.py::test_a_message_is_answered_with_its_texts_edited_on_both_ways",
+            f"{E}test_a2a.py::test_a_task_streams_its_events_in_order_with_its_artifacts_edited",
+            f"{E}test_a2a.py::test_a_task_is_told_of_watched_and_canceled",
+            f"{E}test_a2a.py::test_a_task_that_waits_for_its_caller_goes_on_when_it_is_told_more",
+            f"{E}test_a2a.py::test_push_notification_configurations_are_kept_listed_and_deleted",
+            f"{E}test_a2a.py::test_tasks_are_listed_in_pages",
+            f"{E}test_a2a.py::test_the_extended_card_is_for_those_who_are_known",
+            f"{E}test_a2a.py::test_a_card_passes_byte_for_byte_and_so_does_its_absence_of_news",
+            f"{E}test_a2a.py::test_work_that_fails_or_is_rejected_is_no_success",
+            f"{E}test_a2a.py::test_the_agents_own_errors_pass_as_they_are",
+            f"{X}test_a2a.py::test_texts_are_edited_event_by_event",
+            f"{X}test_a2a.py::test_what_is_only_observed_leaves_byte_for_byte_and_is_told_of",
+            "tests/unit/codecs/test_a2a_answers.py",
+            "tests/unit/codecs/test_a2a_cutting.py",
+            "tests/unit/codecs/test_a2a_texts.py",
+        ),
+    ),
+    "a2a-denials": Requirement(
+        "What is denied is an error of A2A's with the request's id, in the version's own shape, once and last on a "
+        "stream; a card's is an HTTP error.",
+        "A2A 1.0, sections 5.4 (error codes), 9.5 and 11.6 (error handling); JSON-RPC 2.0, section 5.1; docs/adr/0004",
+        (
+            f"{E}test_a2a.py::test_a_denied_message_never_reaches_the_agent_and_its_client_is_told",
+            f"{E}test_a2a.py::test_a_denied_event_ends_the_stream_with_an_error_and_nothing_follows",
+            f"{X}test_a2a.py::test_a_denied_event_ends_the_stream_with_one_error_and_nothing_follows",
+            f"{X}test_a2a.py::test_a_denied_last_event_is_answered_all_the_same",
+            f"{X}test_a2a.py::test_a_denied_whole_answer_is_one_error",
+            f"{X}test_a2a.py::test_a_denied_card_is_an_http_error_and_any_other_passes",
+            "tests/unit/codecs/test_a2a_denials.py",
+        ),
+    ),
+    "a2a-readings": Requirement(
+        "What two readers of A2A would read in two ways is denied: members but for case or underscores, two tasks, two "
+        "URLs, two contents, two shapes; so is what nobody reads (REST, gRPC), and what could be MCP's as well.",
+        "A2A 1.0, sections 3.6 (versioning), 5.5 (JSON field naming); ProtoJSON; A2A 0.3, sections 7.3 to 7.9",
+        (
+            f"{E}test_a2a.py::test_what_two_readers_would_read_in_two_ways_is_refused_with_its_id",
+            f"{E}test_a2a.py::test_the_rest_binding_is_read_by_nobody_and_so_denied",
+            f"{E}test_a2a.py::test_where_formats_share_a_route_a2as_methods_tell_it",
+            f"{X}test_a2a.py::test_what_cannot_be_read_ends_a_stream_too",
+            f"{X}test_a2a.py::test_answers_come_in_the_clear_where_a_policy_for_any_of_the_formats_may_edit_them",
+            "tests/unit/codecs/test_a2a_agreement.py",
+            "tests/unit/codecs/test_a2a_requests.py",
+            "tests/unit/codecs/test_auto_choosing.py",
+        ),
+    ),
+    "a2a-tasks": Requirement(
+        "A task or a context of an agent is unknown to any principal but its own, -32001 in either version: who gets, "
+        "cancels, follows, has notified of, writes into, refers to or lists it; nothing of that reaches the agent.",
+        "A2A 1.0, section 3.1 (operations) and 13.1 (data access and authorization scoping); A2A 0.3, section 7",
+        (
+            f"{E}test_agents.py::test_bob_cannot_get_cancel_or_follow_alices_task_nor_write_into_it",
+            f"{E}test_agents.py::test_alice_cancels_and_follows_a_task_of_hers_in_either_version",
+            f"{E}test_agents.py::test_a_context_of_alices_own_making_is_hers",
+            f"{E}test_agents.py::test_a_list_of_tasks_holds_the_callers_own",
+            f"{E}test_agents.py::test_a_skill_is_asked_for_by_who_may",
+            "tests/policies/test_agent_tasks.py",
+            "tests/policies/test_agent_rules.py",
+        ),
+    ),
+    "a2a-push": Requirement(
+        "An agent is told to notify listed hosts over https only, however a URL is written and wherever it stands.",
+        "A2A 1.0, section 13.2 (push notification security); RFC 3986; URL Standard, host parsing",
+        (
+            f"{E}test_agents.py::test_an_agent_is_not_told_to_notify_what_is_not_listed",
+            f"{E}test_agents.py::test_without_listed_hosts_push_notifications_are_not_supported",
+            "tests/policies/test_push_urls.py",
+        ),
+    ),
+    "a2a-cards": Requirement(
+        "An agent's card leaves byte for byte; where it has to be signed, by a key of the bundle, or not at all.",
+        "A2A 1.0, section 8.4 (agent card signing); RFC 7515; RFC 8785",
+        (
+            f"{E}test_agents.py::test_a_signed_card_arrives_byte_for_byte_and_holds_for_the_officials_own_verifier",
+            f"{E}test_agents.py::test_an_extended_card_is_verified_on_its_way_too",
+            f"{E}test_agents.py::test_a_signed_card_that_its_server_translates_for_0_3_holds_for_nobody",
+            f"{E}test_agents.py::test_a_card_that_nobody_vouches_for_is_withheld",
+            "tests/policies/test_agent_cards.py",
+            "tests/policies/test_card_mirrors.py",
+        ),
+    ),
+    "mcp-confirm": Requirement(
+        "Nothing reaches a tool that needs a yes before it was said by who may, to this call, as often as it allows; "
+        "no replay, forgery, expiry, other caller, tool, server, arguments or race gets past it, on any wire.",
+        "MCP 2026-07-28, multi round-trip requests, elicitation; 2025-11-25, elicitation: URL mode; RFC 8785; "
+        "docs/adr/0011",
+        (
+            f"{E}test_confirm.py",
+            "tests/policies/test_confirm.py",
+            "tests/policies/test_confirm_page.py",
+            "tests/policies/test_confirm_keys.py",
+            "tests/policies/test_confirm_scorer.py",
+            "tests/policies/test_confirm_words.py",
+        ),
+    ),
+    "mcp-server-requests": Requirement(
+        "What a server asks of its caller passes by rule, whatever wire it comes on; of what is denied nothing reaches "
+        "a person or a model, and no answer that nobody asked for reaches a server.",
+        "MCP 2025-11-25, sampling, elicitation, roots; 2026-07-28, multi round-trip requests, elicitation: security; "
+        "docs/policies.md, server-requests",
+        (
+            f"{E}test_server_requests.py",
+            "tests/policies/test_server_requests.py",
+            "tests/policies/test_url_domains.py",
+            "tests/policies/test_form_secrets.py",
+            "tests/unit/codecs/test_mcp_inputs.py",
+        ),
+    ),
     "mcp-headers": Requirement(
         "Headers that are missing, stand twice, or contradict the body are refused with 400 and -32020.",
         "MCP 2026-07-28, transports: server validation, custom headers",
@@ -356,6 +479,20 @@ REQUIREMENTS: dict[str, Requirement] = {
         "docs/operations.md, Stores; docs/policies.md, session-binding, loop-guard, tool-arguments",
         (f"{E}test_hosts.py",),
     ),
+    "tool-pinning": Requirement(
+        "What a server says of its tools and of itself is what was approved, or it is hidden and not called: changed, "
+        "new, renamed, flipped, poisoned or shadowing definitions, for all callers and hosts, until a person approves "
+        "what they saw.",
+        "MCP 2025-11-25 and 2026-07-28, tools: security considerations; RFC 8785; docs/policies.md, tool-pinning",
+        (
+            f"{E}test_pinning.py",
+            "tests/policies/test_tool_pinning.py",
+            "tests/policies/test_tool_judgement.py",
+            "tests/unit/pins/test_canonical.py",
+            "tests/unit/pins/test_records.py",
+            "tests/unit/server/test_tools.py",
+        ),
+    ),
     "mcp-attacks": Requirement(
         "What a client tries by hand to be taken for another, for another request, or for nothing to be looked at, "
         "reaches nobody, and is told in the caller's protocol.",
@@ -397,6 +534,12 @@ REQUIREMENTS: dict[str, Requirement] = {
         "Keys are rotated while it runs: one fetch for all who wait, bounded in size, time and number.",
         "RFC 7517 section 5; docs/operations.md, Keys of issuers",
         ("tests/unit/server/test_keys.py", "tests/unit/server/test_fetch.py", "tests/unit/credentials/test_keys.py"),
+    ),
+    "pages": Requirement(
+        "A page is shown to who is verified, a form counts from its own page alone, nothing in it runs or is framed, "
+        "and the credential of a call is known when it comes to the page.",
+        "docs/adr/0012; Fetch, append a request Origin header; CSP level 3; RFC 6750 section 3",
+        (f"{E}test_pages.py", "tests/unit/server/test_pages.py"),
     ),
     "identity-workloads": Requirement(
         "A workload is known by what Envoy verified of its certificate, and not by a client's copy of it.",

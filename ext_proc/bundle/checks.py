@@ -83,6 +83,7 @@ def warnings(bundle: Bundle, policies: Mapping[str, Policy[Any, Any]], describer
         *_deaf_policies(bundle, policies, describer),
         *_conditions_without_a_message(bundle, policies, describer),
         *_state_of_one_host(bundle, policies, describer),
+        *_weaknesses(bundle, policies, describer),
     ]
 
 
@@ -129,15 +130,22 @@ def _evadable_routes(bundle: Bundle, describer: Describer) -> Iterator[Problem]:
 
 def _deaf_policies(bundle: Bundle, policies: Mapping[str, Policy[Any, Any]], describer: Describer) -> Iterator[Problem]:
     for index, route in enumerate(bundle.routes):
+        possible = _possible(route)
         for position, name in enumerate(route.policies):
-            for stage, possible in _possible(route).items():
-                hook = hooks_of(policies[name]).get(stage)
-                if hook is not None and not _any_common(hook.wants, possible):
-                    wanted = " or ".join(cls.__name__ for cls in hook.wants)
-                    message = (
-                        f"its {stage} hook waits for {wanted}, which {route.protocol} has none of: it is never called"
-                    )
-                    yield describer.problem(("routes", index, "policies", position), message, name)
+            hooks = {stage: hook for stage, hook in hooks_of(policies[name]).items() if stage in possible}
+            heard = {
+                stage: [cls for cls in hook.wants if _any_common((cls,), possible[stage])]
+                for stage, hook in hooks.items()
+            }
+            # A hook for the messages of several protocols says that the policy is for each of them: here for this one.
+            if any(0 < len(heard[stage]) < len(hook.wants) for stage, hook in hooks.items()):
+                continue
+            for stage, hook in hooks.items():
+                if heard[stage]:
+                    continue
+                wanted = " or ".join(cls.__name__ for cls in hook.wants)
+                message = f"its {stage} hook waits for {wanted}, which {route.protocol} has none of: it is never called"
+                yield describer.problem(("routes", index, "policies", position), message, name)
 
 
 def _conditions_without_a_message(
@@ -160,6 +168,14 @@ def _state_of_one_host(
     message = weakness(bundle, policies)
     if message is not None:
         yield describer.problem(("store", "hosts"), message)
+
+
+def _weaknesses(bundle: Bundle, policies: Mapping[str, Policy[Any, Any]], describer: Describer) -> Iterator[Problem]:
+    """What policies say of how they are set up."""
+    for index, part in enumerate(bundle.policies):
+        if part.mode != "off":
+            for sentence in policies[part.name].weaknesses():
+                yield describer.problem(("policies", index, "parameters"), sentence)
 
 
 def _possible(route: RoutePart) -> dict[Stage, tuple[type[Message], ...]]:

@@ -59,6 +59,7 @@ def compile_bundle(
         header_prefix=bundle.headers.prefix,
         identity=Identification(chain, time.monotonic),
         store=store,
+        pages=bundle.pages.public() if bundle.pages is not None else None,
     )
 
 

@@ -196,7 +196,7 @@ class JwksPart(_Part):
     def _one(self) -> JwksPart:
         if (self.file is None) == (self.url is None):
             raise ValueError("expected either file or url")
-        if self.url is not None and urlsplit(self.url).scheme != "https" and not (self.insecure or _is_local(self.url)):
+        if self.url is not None and urlsplit(self.url).scheme != "https" and not (self.insecure or is_local(self.url)):
             raise ValueError("expected https, http on the loopback, or insecure: true")
         return self
 
@@ -368,7 +368,8 @@ class ClientPart(_Part):
         return self
 
 
-def _is_local(url: str) -> bool:
+def is_local(url: str) -> bool:
+    """Whether a URL leads to this machine, by the name of its host alone."""
     host = urlsplit(url).hostname or ""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from ext_proc.bundle import checks, identities, plugins, secrets
+from ext_proc.bundle import checks, identities, page_checks, plugins, secrets
 from ext_proc.bundle.compile import compile_bundle
 from ext_proc.bundle.document import Document, read_document, read_text
 from ext_proc.bundle.models import Bundle
@@ -122,13 +122,17 @@ def examine_text(
         depth = bundle.limits.json_depth
         chain, unusable = identities.build(bundle.identity, bundle.clients, origin.parent, depth, describer)
         problems += unusable
-    policies, unusable = plugins.set_up(tree.get("policies"), types or PolicyTypes(), found, describer)
+        problems += page_checks.problems(bundle, describer)
+    policies, unusable = plugins.set_up(tree.get("policies"), types or PolicyTypes(), found, origin.parent, describer)
     problems += unusable
     problems += checks.references(tree, describer)
     problems += checks.contradictions(tree, describer)
     if bundle is None or problems:
         return Examined(bundle, None, _in_file_order(problems, document), document=document)
-    warnings = tuple(checks.warnings(bundle, policies, describer))
+    warnings = (
+        *checks.warnings(bundle, policies, describer),
+        *page_checks.warnings(bundle, policies, describer),
+    )
     assert chain is not None  # made with the bundle
     store = store_settings(bundle, policies, origin.parent, environ)
     rulebook = compile_bundle(bundle, policies, hashlib.sha256(text.encode()).hexdigest()[:12], chain, store)

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
 from ext_proc.bundle.identity_models import ClientPart, HeaderName, IdentityPart, MetadataIdentity
+from ext_proc.bundle.page_models import PagesPart
 from ext_proc.bundle.problems import near
 from ext_proc.bundle.protocols import PROTOCOLS
 from ext_proc.bundle.store_models import StorePart
@@ -319,6 +320,7 @@ class Bundle(_Part):
     clients: tuple[ClientPart, ...] = Field(
         default=(), description="What is known of clients, by which people and agents are told apart; tried in order."
     )
+    pages: PagesPart | None = Field(default=None, description="Where people find the pages of policies.")
     unmatched: Literal["pass", "deny"] = Field(
         default="pass", description="What happens to a request that no route matches: it passes untouched, or gets 404."
     )

@@ -10,12 +10,14 @@ Not here: mode, condition and routes (compile.py).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from ext_proc.bundle.problems import Describer, Place
 from ext_proc.bundle.registry import PolicyClass, PolicyTypes, UnusableType
+from ext_proc.bundle_file import FOLDER_KEY
 from ext_proc.engine.hooks import hooks_of
 from ext_proc.errors import Problem
 from ext_proc.policy import Policy
@@ -23,7 +25,7 @@ from ext_proc.secret import CONTEXT_KEY, Secret
 
 
 def set_up(
-    written: object, types: PolicyTypes, secrets: Mapping[str, Secret], describer: Describer
+    written: object, types: PolicyTypes, secrets: Mapping[str, Secret], folder: Path, describer: Describer
 ) -> tuple[dict[str, Policy[Any, Any]], list[Problem]]:
     """The policies by name, and what is wrong with the others.
 
@@ -31,6 +33,7 @@ def set_up(
         written: the bundle's `policies` as read; parts that do not fit the format are left out here (models.py tells).
         types: where a `type` is looked up.
         secrets: for parameters of type `Secret`.
+        folder: where the paths of parameters of type `BundleFile` start.
         describer: words the problems.
     """
     found: dict[str, Policy[Any, Any]] = {}
@@ -49,7 +52,7 @@ def set_up(
         if not isinstance(values, Mapping):
             continue
         try:
-            parameters = model.model_validate(values, context={CONTEXT_KEY: secrets})
+            parameters = model.model_validate(values, context={CONTEXT_KEY: secrets, FOLDER_KEY: folder})
         except ValidationError as error:
             problems.extend(describer.translate(error, values, model, (*place, "parameters")))
             continue

@@ -12,11 +12,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ext_proc.codecs.auto import McpByBody
+from ext_proc.codecs.a2a import A2aCodec
+from ext_proc.codecs.anthropic import AnthropicCodec
+from ext_proc.codecs.auto import A2aByBody, McpByBody
 from ext_proc.codecs.codec import Codec
+from ext_proc.codecs.gemini import GeminiCodec
 from ext_proc.codecs.mcp import McpCodec
 from ext_proc.codecs.openai_chat import OpenAiChatCodec
-from ext_proc.messages import Generation, McpMessage, McpTransport, Message, ModelListing
+from ext_proc.codecs.openai_responses import OpenAiResponsesCodec
+from ext_proc.messages import (
+    A2aMessage,
+    CardFetch,
+    Embedding,
+    Generation,
+    McpMessage,
+    McpTransport,
+    Message,
+    ModelListing,
+    TokenCount,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +47,21 @@ class Protocol:
 
 
 PROTOCOLS = {
+    "a2a": Protocol(codecs=lambda: (A2aCodec(),), requests=(A2aMessage, CardFetch)),
+    "anthropic": Protocol(codecs=lambda: (AnthropicCodec(),), requests=(Generation, TokenCount, ModelListing)),
     "auto": Protocol(
-        # OpenAI's is told by its path. MCP is not, so it comes last and looks into the body.
-        codecs=lambda: (OpenAiChatCodec(), McpByBody()),
-        requests=(Generation, ModelListing, McpMessage, McpTransport),
+        # Models' formats are told by their paths. A2A and MCP are not, and look into the body; MCP takes what is left.
+        codecs=lambda: (
+            OpenAiChatCodec(),
+            OpenAiResponsesCodec(),
+            AnthropicCodec(),
+            GeminiCodec(),
+            A2aByBody(),
+            McpByBody(),
+        ),
+        requests=(Generation, TokenCount, Embedding, ModelListing, A2aMessage, CardFetch, McpMessage, McpTransport),
     ),
+    "gemini": Protocol(codecs=lambda: (GeminiCodec(),), requests=(Generation, TokenCount, Embedding)),
     "mcp": Protocol(codecs=lambda: (McpCodec(),), requests=(McpMessage, McpTransport)),
-    "openai": Protocol(codecs=lambda: (OpenAiChatCodec(),), requests=(Generation, ModelListing)),
+    "openai": Protocol(codecs=lambda: (OpenAiChatCodec(), OpenAiResponsesCodec()), requests=(Generation, ModelListing)),
 }

@@ -12,8 +12,10 @@ Not here: any format's own rules.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
+from ext_proc.codecs.a2a import A2aCodec
+from ext_proc.codecs.a2a_names import is_a2a_call
 from ext_proc.codecs.codec import Codec, Match
 from ext_proc.codecs.mcp import McpCodec
 from ext_proc.framing.json_view import JsonError, colliding_key, parse
@@ -27,8 +29,12 @@ _MARK = "jsonrpc"
 class BodyMatching(Protocol):
     """What a codec also has that answers MAYBE."""
 
-    def sniff(self, body: bytes) -> bool:
-        """Whether a whole request body is of its format, or could be taken for it. Never raises."""
+    def sniff(self, head: RequestHead, values: Sequence[Any] | None) -> bool:
+        """Whether a whole request body is of its format, or could be taken for it. Never raises.
+
+        Args:
+            values: the elements of the array that it is, or the one other value; None where it is no JSON.
+        """
         ...
 
 
@@ -43,10 +49,28 @@ def candidates(codecs: Sequence[Codec], head: RequestHead) -> Sequence[Codec]:
 
 def by_body(codecs: Sequence[Codec], head: RequestHead, body: bytes) -> Codec | None:
     """Which of the `candidates` reads a whole body; None if none does."""
-    for codec in codecs:
-        if codec.matches(head) is Match.YES or (isinstance(codec, BodyMatching) and codec.sniff(body)):
-            return codec
-    return None
+    if len(codecs) == 1 and codecs[0].matches(head) is Match.YES:
+        return codecs[0]
+    try:
+        value = parse(body, DEFAULTS.json_depth)
+    except JsonError:
+        values = None
+    else:
+        values = value if isinstance(value, list) else [value]
+    return next((codec for codec in codecs if isinstance(codec, BodyMatching) and codec.sniff(head, values)), None)
+
+
+class A2aByBody(A2aCodec):
+    """A2A beside other formats: its body tells it from them, and it is to be asked before MCP, which takes the rest."""
+
+    def matches(self, head: RequestHead) -> Match:
+        """MAYBE for a POST of JSON; YES for a card."""
+        found = super().matches(head)
+        return Match.MAYBE if found is Match.YES and head.method == "POST" else found
+
+    def sniff(self, head: RequestHead, values: Sequence[Any] | None) -> bool:
+        """Whether any of it is a call of A2A's (a2a_names.py); what is broken is MCP's."""
+        return any(is_a2a_call(head, value) for value in values or ())
 
 
 class McpByBody(McpCodec):
@@ -61,13 +85,9 @@ class McpByBody(McpCodec):
         """None: what headers say of a call of MCP's says nothing about a body that may be something else."""
         return None
 
-    def sniff(self, body: bytes) -> bool:
+    def sniff(self, head: RequestHead, values: Sequence[Any] | None) -> bool:
         """Whether it is JSON-RPC (an object with `jsonrpc` in any case, or an array with one), or no JSON at all."""
-        try:
-            value = parse(body, DEFAULTS.json_depth)
-        except JsonError:
-            return True
-        return any(map(_is_marked, value if isinstance(value, list) else [value]))
+        return values is None or any(map(_is_marked, values))
 
 
 def _is_marked(value: object) -> bool:

@@ -67,7 +67,7 @@ class Frame(Protocol):
             texts: new texts for `pieces`, by index. What repeats or indexes a changed text (logprobs, annotations) is
                 removed or changed alike; every other byte stays.
 
-        With nothing to change this is `raw`.
+        With nothing to change this is `raw`, unless a text that left before it changed, and this vouches for that.
         """
         ...
 

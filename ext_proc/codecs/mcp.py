@@ -6,8 +6,8 @@ Rules:
 - `answers` promises: no message of another class comes out of a decoder for these requests, so that what need not be
   read is not read.
 
-Not here: frames (mcp_frames.py), classes of messages (mcp_messages.py), headers (mcp_headers.py), denials
-(mcp_denials.py), texts (mcp_texts.py).
+Not here: frames (jsonrpc_frames.py), readers (mcp_frames.py), classes of messages (mcp_messages.py), headers
+(mcp_headers.py), denials (mcp_denials.py), texts (mcp_texts.py).
 """
 
 from __future__ import annotations
@@ -17,13 +17,16 @@ from collections.abc import Mapping, Sequence
 from ext_proc.codecs import mcp_denials, mcp_texts
 from ext_proc.codecs.codec import Decoder, Match
 from ext_proc.codecs.content_types import EVENT_STREAM, JSON, plain_type
-from ext_proc.codecs.mcp_frames import ClientReader, EventDecoder, JsonDecoder, ServerReader, Tally
+from ext_proc.codecs.jsonrpc_frames import EventDecoder, JsonDecoder
+from ext_proc.codecs.mcp_frames import ClientReader, ServerReader, Tally
 from ext_proc.codecs.mcp_headers import accepts_events, header_message, is_modern, may_batch, mirrored
 from ext_proc.codecs.mcp_messages import Asked, class_by_request
 from ext_proc.limits import Limits
 from ext_proc.messages import (
     CacheableResult,
+    DiscoverResult,
     HeadersOnly,
+    InitializeResult,
     McpError,
     McpNotification,
     McpRequest,
@@ -48,7 +51,15 @@ from ext_proc.replies import ImmediateReply
 # Beside its result, any answer can be an error, and a stream can carry the server's own messages.
 _ALWAYS: tuple[type[Message], ...] = (McpError, McpNotification, ServerRequest, Opaque)
 _LISTS = (ToolList, ResourceList, ResourceTemplateList, PromptList)
-_ANYTHING: tuple[type[Message], ...] = (ToolResult, *_LISTS, CacheableResult, McpResult, *_ALWAYS)
+_ANYTHING: tuple[type[Message], ...] = (
+    ToolResult,
+    *_LISTS,
+    CacheableResult,
+    DiscoverResult,
+    InitializeResult,
+    McpResult,
+    *_ALWAYS,
+)
 
 
 class McpCodec:

@@ -6,8 +6,10 @@ Rules:
   behind a 4xx concludes that the server is legacy and starts the old handshake.
 - A denied request is answered with status 200 unless the verdict says otherwise, since several legacy clients read the
   JSON-RPC error from a success only.
-- Codes of ours lie outside -32768..-32000, which belong to JSON-RPC and MCP.
 - The trail's id is in every one of them, and nothing of the payload.
+- What a server asks of the client becomes a request of a method that no client knows. It answers -32601, as one that
+  cannot do what was asked (JSON-RPC 2.0, section 5.1; MCP, sampling and roots: error handling): the server is told in
+  its own protocol, at once, though nothing can be sent to it from here.
 
 Not here: who denies and why.
 """
@@ -18,6 +20,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ext_proc.codecs.content_types import JSON
+from ext_proc.codecs.jsonrpc_codes import (
+    DENIED,
+    INVALID_PARAMS,
+    INVALID_REQUEST,
+    METHOD_NOT_FOUND,
+    PARSE_ERROR,
+    TOO_LARGE,
+)
 from ext_proc.codecs.mcp_headers import is_modern, is_modern_call
 from ext_proc.messages import (
     ClientError,
@@ -36,12 +46,7 @@ from ext_proc.messages import (
 from ext_proc.policy import Deny
 from ext_proc.replies import ImmediateReply
 
-DENIED = -31403
-TOO_LARGE = -31413
-PARSE_ERROR = -32700
-INVALID_REQUEST = -32600
-METHOD_NOT_FOUND = -32601
-INVALID_PARAMS = -32602
+DENIED_REQUEST = "gatehouse/denied"
 
 # Revision 2026-07-28 gives the spec's errors a status (transports: error responses).
 _MODERN_STATUS = {
@@ -83,7 +88,10 @@ def denial(
 
 
 def refusal(message: Message, deny: Deny, trail_id: str) -> Message | None:
-    """The answer in the place of one denied message; None for what nobody waits for."""
+    """What stands in the place of one denied message; None for what nobody waits for."""
+    if isinstance(message, ServerRequest):
+        params = {"trail": trail_id, "reason": deny.reason}
+        return ServerRequest({"jsonrpc": "2.0", "id": message.id, "method": DENIED_REQUEST, "params": params})
     if _subject(message) is None and not _is_server_answer(message):
         return None
     request = _request(message)

@@ -9,7 +9,7 @@ Rules:
 - An answer is typed by the request that a client will take it for, so no server chooses its class by another id.
 - A list (`result.tools`, `result.resources` ...) that is not one of named objects is never a message.
 
-Not here: bytes (mcp_frames.py), what is answered to a malformed message (mcp_denials.py).
+Not here: bytes (mcp_frames.py), what servers ask (mcp_inputs.py), answers to malformed messages (mcp_denials.py).
 """
 
 from __future__ import annotations
@@ -17,12 +17,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
+from ext_proc.codecs.mcp_inputs import fault_in_error, fault_in_inputs, fault_in_params
 from ext_proc.framing.json_view import colliding_key
 from ext_proc.messages import (
     CacheableResult,
     ClientError,
     ClientResult,
     CompleteRequest,
+    DiscoverResult,
+    InitializeResult,
     McpAnswer,
     McpCall,
     McpError,
@@ -65,30 +68,12 @@ _REF = frozenset({"type", "name", "uri"})
 _NAMED_IN_REF = {"ref/prompt": "name", "ref/resource": "uri"}
 _LISTENED = frozenset({"resourceSubscriptions", "taskIds"})
 _ERROR = frozenset({"code", "message", "data"})
-_RESULT = frozenset(
-    {
-        "tools",
-        "resources",
-        "resourceTemplates",
-        "prompts",
-        "nextCursor",
-        "content",
-        "structuredContent",
-        "isError",
-        "_meta",
-        "resultType",
-        "inputRequests",
-        "requestState",
-        "task",
-        "taskId",
-        "tasks",
-        "contents",
-        "messages",
-        "instructions",
-        "cacheScope",
-        "ttlMs",
-    }
+_RESULT_KEYS = (
+    "tools resources resourceTemplates prompts nextCursor content structuredContent isError _meta "
+    "resultType inputRequests requestState task taskId tasks contents messages instructions cacheScope "
+    "ttlMs protocolVersion"
 )
+_RESULT = frozenset(_RESULT_KEYS.split())
 _CACHED = frozenset({"cacheScope", "ttlMs"})
 # The keys of a list's entries.
 _ENTRIES: Mapping[type[McpList], frozenset[str]] = {
@@ -108,7 +93,8 @@ _BY_METHOD: Mapping[str, type[McpResult]] = {
     "resources/templates/list": ResourceTemplateList,
     "prompts/list": PromptList,
     "resources/read": CacheableResult,
-    "server/discover": CacheableResult,
+    "server/discover": DiscoverResult,
+    "initialize": InitializeResult,
 }
 _BY_PARAMS: Mapping[str, type[McpRequest]] = {
     "resources/read": ResourceRead,
@@ -229,7 +215,7 @@ def _from_client(value: Mapping[str, Any], raw: bytes) -> Message:
 
 def _from_server(value: Mapping[str, Any], raw: bytes, asked: Asked) -> Message:
     if "method" in value:
-        _call(value)
+        _check(fault_in_params(_call(value)[1]))
         return ServerRequest(value, raw) if "id" in value else McpNotification(value, raw)
     _check_answer(value)
     request = asked.request_of(value.get("id"))
@@ -274,6 +260,8 @@ def _class_by_shape(result: Mapping[str, Any]) -> type[McpResult]:
     found: list[type[McpResult]] = [kind for kind in _ENTRIES if kind.holds in result]
     if "content" in result or "structuredContent" in result:
         found.append(ToolResult)
+    if "protocolVersion" in result:
+        found.append(InitializeResult)
     if len(found) > 1:
         raise _Malformed("answer-ambiguous", "a result has the shapes of several methods' at once")
     if found:
@@ -340,7 +328,7 @@ def _check_answer(value: Mapping[str, Any]) -> None:
         if not isinstance(value["result"], dict):
             raise _Malformed("jsonrpc-invalid", "result must be an object")
         _check_keys(value["result"], _RESULT)
-        return
+        return _check(fault_in_inputs(value["result"]))
     error = value["error"]
     # An error may have no id: its request may not have been readable (JSON-RPC 2.0, section 5).
     if id is not None and not _is_id(id):
@@ -348,6 +336,7 @@ def _check_answer(value: Mapping[str, Any]) -> None:
     if not isinstance(error, dict) or type(error.get("code")) is not int or not isinstance(error.get("message"), str):
         raise _Malformed("jsonrpc-invalid", "error must hold an integer code and a message")
     _check_keys(error, _ERROR)
+    _check(fault_in_error(error))
 
 
 def _check_list(entries: Any, kind: type[McpList]) -> None:
@@ -373,6 +362,11 @@ def _objects(value: Any, where: str) -> Sequence[Mapping[str, Any]]:
 
 def _reject_result(detail: str) -> NoReturn:
     raise _Malformed("mcp-result-invalid", detail)
+
+
+def _check(fault: tuple[str, str] | None) -> None:
+    if fault is not None:
+        raise _Malformed(*fault)
 
 
 def _check_keys(mapping: Mapping[str, Any], names: frozenset[str]) -> None:

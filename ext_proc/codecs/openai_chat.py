@@ -6,7 +6,7 @@ Rules:
 - An answer is read as JSON or as server-sent events, as its content type says, whatever the request asked for.
 - `answers` promises: no message of another class comes out of a decoder for these requests.
 
-Not here: frames (openai_chat_frames.py), messages (openai_chat_messages.py), texts and channels
+Not here: frames (llm_frames.py, openai_chat_frames.py), messages (openai_chat_messages.py), texts and channels
 (openai_chat_texts.py, openai_chat_request_texts.py), denials (openai_chat_denials.py).
 """
 
@@ -17,9 +17,10 @@ from collections.abc import Mapping, Sequence
 from ext_proc.codecs import openai_chat_denials, openai_chat_request_texts
 from ext_proc.codecs.codec import Decoder, Match
 from ext_proc.codecs.content_types import EVENT_STREAM, JSON, plain_type
+from ext_proc.codecs.llm_frames import AnswerDecoder, RequestDecoder, StreamDecoder
 from ext_proc.codecs.openai_chat_answer import Answer
-from ext_proc.codecs.openai_chat_frames import AnswerDecoder, RequestDecoder, StreamDecoder
-from ext_proc.codecs.openai_chat_messages import ChatRequest
+from ext_proc.codecs.openai_chat_frames import ChatReader
+from ext_proc.codecs.openai_chat_messages import ChatRequest, from_client
 from ext_proc.limits import Limits
 from ext_proc.messages import (
     Completion,
@@ -64,14 +65,14 @@ class OpenAiChatCodec:
 
     def request_decoder(self, head: RequestHead, limits: Limits) -> Decoder:
         """A decoder for a POST's body: one frame, at its end."""
-        return RequestDecoder(limits)
+        return RequestDecoder(from_client, limits)
 
     def response_decoder(
         self, requests: Sequence[Message], request: RequestHead, response: ResponseHead, limits: Limits
     ) -> Decoder:
         """A decoder for what answers `requests`: a frame per event, or one for a JSON body."""
-        answer = Answer(requests, failed=not 200 <= response.status < 300)
-        return StreamDecoder(answer, limits) if self.streams(response) else AnswerDecoder(answer, limits)
+        reader = ChatReader(Answer(requests, failed=not 200 <= response.status < 300), limits)
+        return StreamDecoder(reader, limits) if self.streams(response) else AnswerDecoder(reader, limits)
 
     def streams(self, response: ResponseHead) -> bool:
         """Whether the answer is an event stream."""

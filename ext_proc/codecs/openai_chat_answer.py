@@ -4,9 +4,8 @@ Rules:
 - A `finish_reason` ends its choice, `[DONE]` all that are open. Text of a choice that ended is malformed.
 - Cut off is a stream without `[DONE]`, and a choice that said `finish_reason: null` and never a reason. A server that
   never writes the key ends its choices with `[DONE]` (Snowflake). After an error nothing more is awaited.
-- Memory is bounded: so many channels, and no texts.
 
-Not here: how texts are found (openai_chat_texts.py).
+Not here: how texts are found (openai_chat_texts.py), channels (llm_channels.py).
 """
 
 from __future__ import annotations
@@ -14,15 +13,16 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+from ext_proc.codecs.llm_channels import Channels
+from ext_proc.codecs.llm_texts import Place, Spot
 from ext_proc.codecs.openai_chat_denials import closing, end_of_choice
 from ext_proc.codecs.openai_chat_messages import choices_of
-from ext_proc.codecs.openai_chat_texts import Malformed, Place, Spot, delta_with, index_of
-from ext_proc.framing.json_surrogates import Halves, encode_tolerant
+from ext_proc.codecs.openai_chat_texts import delta_with, index_of
+from ext_proc.framing.json_surrogates import encode_tolerant
 from ext_proc.messages import Channel, ChannelKind, Generation, Message, Opaque
 from ext_proc.policy import Deny
 from ext_proc.trail import Outcome
 
-MAX_CHANNELS = 1024
 MAX_WORD = 256  # characters of what our own events repeat of the stream's: there may be one for every choice
 
 _ENDINGS = {
@@ -50,15 +50,17 @@ class Answer:
         self.failed = failed
         # The list of models holds nothing to decide, and no text.
         self.listing = bool(requests) and not any(isinstance(request, Generation) for request in requests)
-        self._halves: dict[Channel, Halves] = {}
-        self._open: dict[int, None] = {}
-        self._ended: set[int] = set()
+        self._channels = Channels()
         self._unfinished: set[int] = set()  # said `finish_reason: null` and no reason
         self._produced = False
         self._erred = False
         self._envelope: dict[str, Any] = {}
-        self.done = False
         self.outcome = Outcome.PROTOCOL_ERROR if failed else Outcome.OK
+
+    @property
+    def done(self) -> bool:
+        """Whether `[DONE]`, or the end of a whole answer, has come."""
+        return self._channels.done
 
     @property
     def unanswered(self) -> Sequence[Message]:
@@ -71,18 +73,11 @@ class Answer:
         Raises:
             Malformed: text after its choice's end, or past the bound of channels.
         """
-        admitted = list(found)
-        for place in admitted:
-            if self.done or place.channel.choice in self._ended:
-                raise Malformed("text follows the end of its choice")
-            if place.channel not in self._halves and len(self._halves) >= MAX_CHANNELS:
-                raise Malformed("there are too many channels of text")
-            self._halves.setdefault(place.channel, Halves())
-        joined = [Spot(place.channel, place.path, self._halves[place.channel].take(place.text)) for place in admitted]
+        joined = self._channels.spots(found)
         self._produced = self._produced or any(spot.channel.kind is not ChannelKind.REASONING for spot in joined)
         if any(spot.channel.kind is ChannelKind.REFUSAL for spot in joined):
             self._worse(Outcome.REFUSED)
-        return tuple(spot for spot in joined if spot.joined.text)
+        return joined
 
     def see(self, value: Mapping[str, Any], holder: str, *, whole: bool) -> tuple[int, ...]:
         """Counts a readable answer, or event of one; the choices that end with it.
@@ -96,16 +91,15 @@ class Answer:
         for position, choice in enumerate(choices_of(value)):
             index, reason, held = index_of(choice, position), choice.get("finish_reason"), choice.get(holder) or {}
             self._produced = self._produced or any(held.get(name) for name in _PRODUCTS)
-            if index not in self._ended and not self.done:
-                self._open[index] = None
+            self._channels.begin(index)
             if reason:
                 self._worse(_ENDINGS.get(reason, Outcome.OK))
                 self._unfinished.discard(index)
-            elif "finish_reason" in choice and index not in self._ended:
+            elif "finish_reason" in choice and not self._channels.has_ended(index):
                 self._unfinished.add(index)
             if reason or whole:
                 closes.append(index)
-        return self._close(closes)
+        return self._channels.end(closes)
 
     def see_error(self) -> None:
         """An error of the server's: official clients read no further."""
@@ -119,8 +113,7 @@ class Answer:
 
     def finish(self) -> tuple[int, ...]:
         """`[DONE]`, or the end of a whole answer; the choices that end with it."""
-        self.done = True
-        return self._close(list(self._open))
+        return self._channels.finish()
 
     def end(self, *, empty: bool, streamed: bool) -> None:
         """The body is over."""
@@ -144,19 +137,13 @@ class Answer:
             unsent: choices whose end did not reach the client.
         """
         # A stream cut off before its first choice still has one to end, for clients wait for it.
-        choices = {*self._open, *unsent} or ({0} - self._ended)
+        choices = {*self._channels.open, *unsent} or ({0} - self._channels.ended)
         envelope = {**self._own_envelope(), **closing(deny, trail_id)}
         return [encode_tolerant({**envelope, "choices": [end_of_choice(index)]}) for index in sorted(choices)]
 
     def _own_envelope(self) -> dict[str, Any]:
         asked = next((request.target for request in self._requests), "")[:MAX_WORD]
         return {"id": "", "object": "chat.completion.chunk", "created": 0, "model": asked, **self._envelope}
-
-    def _close(self, choices: Sequence[int]) -> tuple[int, ...]:
-        for index in choices:
-            self._open.pop(index, None)
-            self._ended.add(index)
-        return tuple(choices)
 
     def _worse(self, outcome: Outcome) -> None:
         self.outcome = self.outcome.worse(outcome)

@@ -8,7 +8,8 @@ Rules:
 - Whatever holds an `error` that says something is an error, beside choices too: official clients raise there.
 - A changed message keeps every byte that was not changed (framing/json_splice.py).
 
-Not here: bytes (openai_chat_frames.py), texts of answers (openai_chat_texts.py).
+Not here: bytes (openai_chat_frames.py), texts of answers (openai_chat_texts.py), tools that the provider runs
+(openai_chat_hosted_tools.py).
 """
 
 from __future__ import annotations
@@ -16,7 +17,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
-from ext_proc.codecs.openai_chat_texts import Malformed, Spot
+from ext_proc.codecs.llm_frames import malformed
+from ext_proc.codecs.llm_prompts import Prompted
+from ext_proc.codecs.llm_texts import Ambiguous, Malformed, Spot
+from ext_proc.codecs.openai_chat_hosted_tools import MEMBERS, hosted_tools
+from ext_proc.codecs.openai_usage import asking_for_usage, without_usage
 from ext_proc.framing.json_splice import Path, splice
 from ext_proc.framing.json_surrogates import encode_tolerant
 from ext_proc.framing.json_view import colliding_key
@@ -24,6 +29,7 @@ from ext_proc.messages import (
     Completion,
     CompletionChunk,
     Generation,
+    HostedTool,
     LlmError,
     Message,
     Opaque,
@@ -49,13 +55,13 @@ _REQUEST = frozenset(
         "messages",
         "stream",
         "stream_options",
-        "tools",
         "tool_choice",
         "functions",
         "function_call",
         "response_format",
         "user",
         *(name for names in _SPELLINGS.values() for name in names),
+        *MEMBERS,
     }
 )
 _ANSWER = frozenset({"id", "object", "created", "model", "choices", "usage", "error"})
@@ -78,7 +84,7 @@ _HELD = frozenset(
 _TURN = _HELD | {"name", "tool_call_id"}
 
 
-class ChatRequest(Generation):
+class ChatRequest(Prompted, Generation):
     """A request for a chat completion."""
 
     __slots__ = ()
@@ -86,6 +92,11 @@ class ChatRequest(Generation):
     @property
     def method(self) -> str:
         return "chat"
+
+    @property
+    def hosted_tools(self) -> Sequence[HostedTool]:
+        """The tools that the provider runs itself for this request."""
+        return hosted_tools(self.value)
 
     def setting(self, setting: Setting) -> Any:
         """A setting as the caller gave it, the smaller of two spellings; None where it did not."""
@@ -95,6 +106,11 @@ class ChatRequest(Generation):
     def with_model(self, name: str) -> ChatRequest:
         """The same request for another model."""
         return ChatRequest({**self.value, "model": name}, splice(self.raw, {("model",): encode_tolerant(name)}))
+
+    def including_usage(self) -> ChatRequest:
+        """The same request, asking that its stream tells usage; itself where it does already, or there is no stream."""
+        asking = asking_for_usage(self.value, self.raw)
+        return self if asking is None else ChatRequest(*asking)
 
     def with_settings(self, settings: Mapping[Setting, Any]) -> ChatRequest:
         """The same request with settings replaced, in every spelling that it has; None removes one."""
@@ -171,6 +187,13 @@ class ChatChunk(_Chat, CompletionChunk):
         """The same event by another name of the model."""
         return ChatChunk(*self._renamed(self.raw, name))
 
+    def without_usage(self) -> ChatChunk | None:
+        """The same event without what asking for usage adds; None where nothing is left of it."""
+        left = without_usage(self.value, self.raw)
+        if left is None:
+            return None
+        return self if left[1] is self.raw else ChatChunk(*left, self.spots)
+
 
 class ChatError(LlmError):
     """OpenAI's error object: `{"error": {"message", "type", "param", "code"}}`."""
@@ -182,16 +205,11 @@ class ChatError(LlmError):
         return "chat"
 
 
-def malformed(reason: str, detail: str, raw: bytes) -> Opaque:
-    """What claims to be OpenAI's and is not."""
-    return Opaque(reason, detail, raw=raw, malformed=True)
-
-
 def from_client(value: Any, raw: bytes) -> Message:
     """The message that a client's JSON value is. Never raises."""
     try:
         _check_request(value)
-    except _Ambiguous:
+    except Ambiguous:
         return _ambiguous(raw)
     except Malformed as fault:
         return malformed("openai-invalid", str(fault), raw)
@@ -241,11 +259,7 @@ def choices_of(value: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
 
 def unreadable(fault: Malformed, raw: bytes) -> Opaque:
     """The message in the place of an answer that is none."""
-    return _ambiguous(raw) if isinstance(fault, _Ambiguous) else malformed("openai-invalid", str(fault), raw)
-
-
-class _Ambiguous(Malformed):
-    """A key that two readers would read in two ways."""
+    return _ambiguous(raw) if isinstance(fault, Ambiguous) else malformed("openai-invalid", str(fault), raw)
 
 
 def _ambiguous(raw: bytes) -> Opaque:
@@ -268,6 +282,7 @@ def _check_request(value: Any) -> None:
     for setting, names in _SPELLINGS.items():
         for name in names:
             _check_setting(setting, name, value.get(name))
+    hosted_tools(value)
 
 
 def _check_setting(setting: Setting, name: str, value: Any) -> None:
@@ -288,7 +303,7 @@ def _check_setting(setting: Setting, name: str, value: Any) -> None:
 
 def _check_keys(mapping: Mapping[str, Any], names: frozenset[str]) -> None:
     if colliding_key(mapping, names) is not None:
-        raise _Ambiguous("a key is ambiguous")
+        raise Ambiguous("a key is ambiguous")
 
 
 def _usage(usage: Mapping[str, Any]) -> Usage | None:
@@ -309,6 +324,8 @@ def _usage(usage: Mapping[str, Any]) -> Usage | None:
         cached_tokens=_first_count(*cached),
         cache_write_tokens=_first_count(prompt.get("cache_write_tokens")),
         reasoning_tokens=_first_count(completion.get("reasoning_tokens")),
+        input_audio_tokens=_first_count(prompt.get("audio_tokens")),
+        output_audio_tokens=_first_count(completion.get("audio_tokens")),
     )
 
 

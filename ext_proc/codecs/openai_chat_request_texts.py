@@ -17,17 +17,10 @@ from typing import Any
 
 import msgspec
 
-from ext_proc.codecs.openai_chat_messages import ChatRequest, malformed
-from ext_proc.codecs.openai_chat_texts import (
-    Malformed,
-    Place,
-    at_path,
-    beside,
-    check_within,
-    form_of,
-    of_holder,
-    of_part,
-)
+from ext_proc.codecs.llm_frames import malformed
+from ext_proc.codecs.llm_texts import Malformed, Place, at_path, form_of
+from ext_proc.codecs.openai_chat_messages import ChatRequest
+from ext_proc.codecs.openai_chat_texts import beside, check_within, of_holder, of_part
 from ext_proc.events import Direction
 from ext_proc.framing.json_splice import Path, splice
 from ext_proc.limits import Limits
@@ -50,9 +43,7 @@ def texts_of(request: ChatRequest, limits: Limits) -> Sequence[Piece] | Opaque:
         pieces = [Piece(place.channel, place.text, form_of(place.channel.kind)) for place in _places(request.value)]
     except Malformed as fault:
         return malformed("openai-invalid", str(fault), request.raw)
-    if sum(_values(piece.text) for piece in pieces if piece.form is Form.WRITTEN_JSON) > limits.json_values:
-        return Opaque("json-too-many", f"the arguments have more than {limits.json_values} values", too_large=True)
-    return pieces
+    return too_many_values(pieces, limits) or pieces
 
 
 def with_texts(request: ChatRequest, texts: Mapping[int, str]) -> ChatRequest:
@@ -102,6 +93,13 @@ def _of_turn(turn: Mapping[str, Any], at: Path) -> Iterator[Place]:
         elif part:  # vLLM takes bare strings
             yield Place(_CONTENT, where, part)
     yield from of_holder({name: turn[name] for name in turn if name != "content"}, 0, at)
+
+
+def too_many_values(pieces: Sequence[Piece], limits: Limits) -> Opaque | None:
+    """What stands in the place of a request whose arguments, all together, have more values than JSON may."""
+    if sum(_values(piece.text) for piece in pieces if piece.form is Form.WRITTEN_JSON) > limits.json_values:
+        return Opaque("json-too-many", f"the arguments have more than {limits.json_values} values", too_large=True)
+    return None
 
 
 def _values(source: str) -> int:

@@ -18,13 +18,13 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any, NoReturn
 
+from ext_proc.codecs.llm_texts import Malformed, Place, Spot, at_path
 from ext_proc.framing.json_splice import Path
-from ext_proc.framing.json_surrogates import Joined, encode_tolerant
 from ext_proc.framing.json_view import colliding_key
-from ext_proc.messages import Channel, ChannelKind, Form, Piece
+from ext_proc.messages import Channel, ChannelKind
 
 MAX_INDEX = 1024  # choices of an answer, tool calls of a choice
 
@@ -63,6 +63,7 @@ _LISTED = (
     ("reasoning_details", ("text", "summary"), Reasoning.DETAILS),
     ("thinking_blocks", ("thinking",), Reasoning.BLOCKS),
 )
+_COPIED = (ChannelKind.CONTENT, ChannelKind.REASONING)  # the kinds that some servers write in several fields at once
 # What goes with a changed text: of its choice, of the message or delta, and beside the text itself.
 _OF_CHOICE = ("logprobs", "token_ids")
 _OF_HOLDER = ("annotations", "token_id")
@@ -72,32 +73,6 @@ _WITHIN = frozenset(
     {"type", "id", "index", "name", "text", "summary", "refusal", "thinking", "transcript", "data", "signature"}
     | {"function", "custom", "arguments", "input"}
 )
-
-
-class Malformed(Exception):
-    """Why a value is no message: words without payload."""
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A text that is not empty, and where it stands."""
-
-    channel: Channel
-    path: Path
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Spot:
-    """A text as policies see it, and where it stands."""
-
-    channel: Channel
-    path: Path
-    joined: Joined
-
-    @property
-    def piece(self) -> Piece:
-        return Piece(self.channel, self.joined.text, form_of(self.channel.kind))
 
 
 def places(choices: Sequence[Mapping[str, Any]], holder: str) -> Iterator[Place]:
@@ -112,7 +87,7 @@ def places(choices: Sequence[Mapping[str, Any]], holder: str) -> Iterator[Place]
     for position, choice in enumerate(choices):
         number = index_of(choice, position)
         at: Path = ("choices", position)
-        yield from _text(choice, "text", ChannelKind.CONTENT, number, Content.TEXT, at)
+        found = list(_text(choice, "text", ChannelKind.CONTENT, number, Content.TEXT, at))
         if choice.get("message" if holder == "delta" else "delta"):
             # A stream's snapshots, for one: no policy could take out of them what goes on in the next.
             _reject("a choice keeps text where it has no place")
@@ -120,7 +95,18 @@ def places(choices: Sequence[Mapping[str, Any]], holder: str) -> Iterator[Place]
         if not isinstance(held, dict):
             _reject(f"{holder} must be an object")
         if held:
-            yield from of_holder(held, number, (*at, holder))
+            found += of_holder(held, number, (*at, holder))
+        yield from found if len(found) < 2 else _told_copies(found)
+
+
+def _told_copies(found: Sequence[Place]) -> Iterator[Place]:
+    """The texts of a choice; those of a kind that stands in another field there too are copies of it."""
+    fields: dict[ChannelKind, int] = {}
+    for place in found:
+        channel = place.channel
+        if channel.kind in _COPIED and fields.setdefault(channel.kind, channel.index) != channel.index:
+            place = replace(place, channel=replace(channel, copy=True))
+        yield place
 
 
 def index_of(value: Mapping[str, Any], position: int) -> int:
@@ -144,7 +130,7 @@ def changes_for(value: Mapping[str, Any], spots: Sequence[Spot], texts: Mapping[
         spot = spots[number]
         if not isinstance(at_path(value, spot.path), str):
             continue
-        changes[spot.path] = encode_tolerant(spot.joined.written(text))
+        changes[spot.path] = spot.encoded(text)
         repeated = [(*spot.path[:2], name) for name in _OF_CHOICE] + beside(spot.path, 3)
         changes.update((path, None) for path in repeated if at_path(value, path) not in (None, []))
     return changes
@@ -161,11 +147,6 @@ def beside(path: Path, holder: int) -> list[Path]:
         return []
     found: list[Path] = [(*path[:holder], name) for name in _OF_HOLDER]
     return found + [(*path[:-1], name) for key, name in _BESIDE.items() if key == field[0]]
-
-
-def form_of(kind: ChannelKind) -> Form:
-    """What a text of this kind is."""
-    return Form.WRITTEN_JSON if kind is ChannelKind.TOOL_ARGUMENTS else Form.PLAIN
 
 
 def delta_with(channel: Channel, text: str) -> dict[str, Any]:
@@ -276,18 +257,6 @@ def check_within(value: Mapping[str, Any]) -> None:
     """
     if colliding_key(value, _WITHIN) is not None:
         _reject("a key equals one of the protocol's but for upper and lower case")
-
-
-def at_path(value: Any, path: Path) -> Any:
-    """What stands at a path; None where nothing does."""
-    for step in path:
-        if isinstance(value, dict):
-            value = value.get(step)
-        elif isinstance(value, list) and isinstance(step, int) and step < len(value):
-            value = value[step]
-        else:
-            return None
-    return value
 
 
 def _reject(detail: str) -> NoReturn:

@@ -28,6 +28,7 @@ from ext_proc.credentials.source import (
     bearer,
     fingerprint,
     only_line,
+    token_fingerprint,
 )
 from ext_proc.credentials.token import Token, read_token
 from ext_proc.identity import ACT_DEPTH, NO_REGISTRY, USUAL_CLAIMS, ClaimNames, ClaimsError, Registry, from_claims
@@ -147,8 +148,7 @@ class BearerTokens:
         _audience(token, issuer)
         if not token.claims.get("sub") or not isinstance(token.claims["sub"], str):
             raise CredentialError("token-subject")
-        jti = token.claims.get("jti")
-        credential = fingerprint(issuer.name, jti) if isinstance(jti, str) and jti else fingerprint(raw)
+        credential = token_fingerprint(token.claims) or fingerprint(raw)
         identity = from_claims(
             token.claims, self._registry, issuer.names, act_depth=issuer.act_depth, credential=credential
         )

@@ -11,9 +11,8 @@ Not here: what the claims mean (identity.py).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
-from ext_proc.credentials.source import Found, Nothing, Presented, Rejected, fingerprint
+from ext_proc.credentials.source import Found, Nothing, Presented, Rejected, token_fingerprint
 from ext_proc.identity import (
     ACT_DEPTH,
     NO_REGISTRY,
@@ -64,18 +63,8 @@ class VerifiedByEnvoy:
             return Nothing.ABSENT
         try:
             found = from_claims(
-                claims, self._registry, self._names, act_depth=self._act_depth, credential=_credential(claims)
+                claims, self._registry, self._names, act_depth=self._act_depth, credential=token_fingerprint(claims)
             )
         except ClaimsError as error:
             return Rejected(error.reason)
         return Nothing.ABSENT if found is UNKNOWN else found
-
-
-def _credential(claims: Mapping[str, Any]) -> str:
-    """A fingerprint of the token that the payload was in: by its own id, or by when it was issued to whom."""
-    issuer, jti = claims.get("iss"), claims.get("jti")
-    if isinstance(jti, str) and jti:
-        return fingerprint(str(issuer), jti)
-    if "iat" not in claims:
-        return ""
-    return fingerprint(*(str(claims.get(name)) for name in ("iss", "sub", "client_id", "azp", "iat", "exp")))

@@ -14,9 +14,9 @@ from __future__ import annotations
 import enum
 import hashlib
 import re
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from ext_proc.errors import GatehouseError
 from ext_proc.events import EnvoyFacts
@@ -124,6 +124,22 @@ def bearer(value: bytes) -> bytes | None:
     if not blank or not _TOKEN68.fullmatch(credential):
         raise CredentialError("credential-malformed")
     return credential
+
+
+def token_fingerprint(claims: Mapping[str, Any]) -> str:
+    """The same 32 hex digits for one token, whoever verified it and whatever number type its times came in: by its own
+    id, or by when it was issued to whom; "" where its claims tell neither."""
+    issuer, jti = claims.get("iss"), claims.get("jti")
+    if isinstance(jti, str) and jti:
+        return fingerprint(str(issuer), jti)
+    if "iat" not in claims:
+        return ""
+    return fingerprint(*(_plain(claims.get(name)) for name in ("iss", "sub", "client_id", "azp", "iat", "exp")))
+
+
+def _plain(value: object) -> str:
+    """A number without a fraction is one text: what a token wrote as 1.0 may come from Envoy as 1."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def fingerprint(*parts: str | bytes) -> str:

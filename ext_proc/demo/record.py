@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import json
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -25,7 +25,15 @@ _LOOKS = 150  # three seconds and a little
 _AT_MOST = 200  # decisions that one step can lead to, and many more
 
 Decision = dict[str, Any]
+# Method and target; a target of None is any.
+Exchange = tuple[str, str | None]
 T = TypeVar("T")
+
+
+def is_about(decision: Mapping[str, Any], exchange: Exchange) -> bool:
+    """Whether a decision is about this method and target."""
+    method, target = exchange
+    return bool(decision["method"] == method and target in (None, decision["target"]))
 
 
 class Record:
@@ -48,12 +56,12 @@ class Record:
         """The decision with this id; None if it does not come."""
         return await _wait_for(lambda: next(iter(self._decisions(f"id={quote(trail_id, safe='')}")), None))
 
-    async def since(self, mark: Mark, exchange: tuple[str, str]) -> Decision | None:
+    async def since(self, mark: Mark, exchange: Exchange) -> Decision | None:
         """The latest decision about this method and target after `mark`; None if there comes none."""
 
         def look() -> Decision | None:
             new = (decision for decision in self._governed() if decision["id"] not in mark.known)
-            return next((found for found in new if (found["method"], found["target"]) == exchange), None)
+            return next((found for found in new if is_about(found, exchange)), None)
 
         return await _wait_for(look)
 

@@ -19,9 +19,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ext_proc.demo.asks import Seen
 from ext_proc.demo.record import Decision, Mark, Record
 from ext_proc.demo.stack import Stack
-from ext_proc.demo.steps import STEPS, Seen, Step
+from ext_proc.demo.steps import STEPS, Step
 
 _STYLES = {"allow": "green", "change": "cyan", "deny": "red", "respond": "red", "error": "yellow"}
 

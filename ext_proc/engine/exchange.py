@@ -178,8 +178,8 @@ class Exchange:
         complete = self._response.complete and cause is not CloseCause.FAILED
         self.trail.cause = "complete" if complete else cause.value
         self._response.close()
+        self._scope.settle()
         self.trail.facts = {**self._scope.facts, **self._scope.exchanged.measures}
-        self._scope.exchanged.outcome = self.trail.outcome
         if cause is CloseCause.HALF_CLOSED and not self._aborted:
             self._scope.send(Finish())
         self._handed_out = False

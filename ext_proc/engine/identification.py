@@ -57,9 +57,7 @@ class Identification:
         """
         started = self._clock()
         presented = Presented(checkpoint.exchanged.request.headers, checkpoint.facts, checkpoint.exchanged.time)
-        found = self.chain.identify(presented)
-        if isinstance(found, KeyMissing):
-            found = yield from self._with_newer_keys(found, presented, checkpoint)
+        found = yield from self.identify(presented, checkpoint.budget.left)
         spent = self._clock() - started
         checkpoint.budget.left -= spent
         trail = checkpoint.exchanged.trail
@@ -71,14 +69,23 @@ class Identification:
         trail.record(Entry("gatehouse", Stage.IDENTITY, Word.DENY, found.reason, spent, enforced=True))
         return Decision(denial=UNAVAILABLE if found.unavailable else INVALID)
 
-    def _with_newer_keys(
-        self, missing: KeyMissing, presented: Presented, checkpoint: Checkpoint
-    ) -> Generator[Pending, Any, Identity | Rejected]:
-        refreshed = missing.keys.refresh()
+    def identify(self, presented: Presented, patience: float) -> Generator[Pending, Any, Identity | Rejected]:
+        """Who presents this, or why it does not hold.
+
+        Args:
+            patience: seconds that keys may be waited for.
+
+        Yields:
+            Pending where keys have to be fetched first; known keys never wait.
+        """
+        found = self.chain.identify(presented)
+        if not isinstance(found, KeyMissing):
+            return found
+        refreshed = found.keys.refresh()
         if refreshed is None:
-            return missing.rejected
+            return found.rejected
         try:
-            yield Pending(refreshed, max(checkpoint.budget.left, 0.0))
+            yield Pending(refreshed, max(patience, 0.0))
         except (KeyboardInterrupt, GeneratorExit):
             raise
         except BaseException:  # too late, or a fault of who fetches: neither makes the credential invalid

@@ -85,14 +85,16 @@ class ResponsePlan:
 UNREAD = ResponsePlan(BodyMode.NONE)
 
 
-def plan_request(route: Route, codec: Codec, head: RequestHead, body_follows: bool, limits: Limits) -> RequestPlan:
-    """The plan for a request that `codec` reads.
+def plan_request(
+    route: Route, codecs: Sequence[Codec], head: RequestHead, body_follows: bool, limits: Limits
+) -> RequestPlan:
+    """The plan for a request that one of `codecs` reads; which one, the body may have to tell.
 
     Args:
         body_follows: False for a request that its headers alone decide (GET, DELETE).
     """
     # Any answer at all counts here: which one it will be is known only when the request's body came.
-    reserve = route.pipeline.holds_all(Stage.RESPONSE, codec.answers(()))
+    reserve = all(route.pipeline.holds_all(Stage.RESPONSE, codec.answers(())) for codec in codecs)
     if not body_follows:
         return RequestPlan(BodyMode.NONE, reserve)
     length = content_length(head.headers)

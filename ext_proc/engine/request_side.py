@@ -95,7 +95,7 @@ class RequestSide:
         if codec is None or is_upgrade(head) or not can_decode(head.headers):
             self._pass_or_deny(_unreadable(head), allowed=True)
             return
-        if route.pipeline.guards(codec.answers(())):
+        if any(route.pipeline.guards(one.answers(())) for one in found):
             # An answer that may be edited must arrive in the clear (ext_proc: compressed bodies come as they are).
             self._headers = self._headers.then(HeaderMutation(remove=("accept-encoding",)))
         message = codec.transport_message(head)
@@ -180,7 +180,7 @@ class RequestSide:
         assert scope.route is not None
         scope.requests = [message]
         scope.decided = True
-        plan = plan_request(scope.route, codec, head, False, scope.rulebook.limits)
+        plan = plan_request(scope.route, [codec], head, False, scope.rulebook.limits)
         modes = scope.override(plan.modes)
         if modes is not None:
             scope.reserved = plan.reserve
@@ -198,7 +198,7 @@ class RequestSide:
     def _ask_for_body(self, codecs: Sequence[Codec], head: RequestHead) -> None:
         scope = self.scope
         assert scope.route is not None
-        plan = plan_request(scope.route, codecs[0], head, True, scope.rulebook.limits)
+        plan = plan_request(scope.route, codecs, head, True, scope.rulebook.limits)
         if plan.too_large:
             self._pass_or_deny(
                 Opaque("request-too-large", "the body is larger than the gateway reads", too_large=True), allowed=False

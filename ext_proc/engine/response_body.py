@@ -25,7 +25,7 @@ from ext_proc.engine.text_flow import Bytes, TextFlow
 from ext_proc.engine.whole_texts import decide_texts
 from ext_proc.events import BodyMode, BodyReceived, Direction
 from ext_proc.headers import HeaderMutation
-from ext_proc.messages import LlmMessage, Message, Opaque
+from ext_proc.messages import A2aAnswer, LlmMessage, McpCall, Message, Opaque
 from ext_proc.policy import Deny, Respond
 from ext_proc.replies import BodyReply, HeadersReply, StreamedBody, TrailersReply
 from ext_proc.trail import Outcome, Stage
@@ -250,7 +250,9 @@ class ResponseBody:
                 return None
             deny = denial if isinstance(denial, Deny) else Deny(denial.reason, "answered by the gateway")
             changes[index] = scope.codec.refusal(message, deny, scope.trail.id)
-            if changes[index] is None and isinstance(message, LlmMessage):
+            if isinstance(message, McpCall) and not self._streams:
+                self._cut_by = deny  # a document is all of the answer, and this is none to what its client asked
+            if changes[index] is None and isinstance(message, LlmMessage | A2aAnswer):
                 self._cut_by = deny  # a piece of one answer: nothing stands in its place, and what follows is no answer
             scope.trail.outcome = Outcome.REFUSED
         return changes
@@ -274,7 +276,7 @@ class ResponseBody:
         if not alone or not self._may_answer_instead():
             return False
         self.held_since = None
-        if isinstance(denial, Respond) or isinstance(message, Opaque):
+        if isinstance(denial, Respond) or isinstance(message, Opaque | McpCall):
             refuse(self.scope, denial)
         else:
             self.scope.deny(message, denial)

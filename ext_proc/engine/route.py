@@ -12,6 +12,7 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from ext_proc.codecs.codec import Codec
 from ext_proc.credentials.chain import envoy_only
@@ -20,6 +21,8 @@ from ext_proc.engine.pipeline import Pipeline
 from ext_proc.headers import Headers, media_type
 from ext_proc.limits import DEFAULTS, Limits
 from ext_proc.messages import RequestHead
+from ext_proc.pages import PublicPages
+from ext_proc.policy import Policy
 from ext_proc.stores.settings import StoreSettings
 
 
@@ -115,6 +118,7 @@ class Rulebook:
         header_prefix: of the request headers for routing; a client's copies of them are always removed.
         identity: how callers are known; unless given, by the only payload that Envoy verified.
         store: which store to open for the policies; None where none of them keeps state.
+        pages: where people find policies' pages; None where the bundle does not say.
     """
 
     name: str
@@ -125,6 +129,7 @@ class Rulebook:
     header_prefix: str = "x-gatehouse-"
     identity: Identification = field(default_factory=_envoy_only)
     store: StoreSettings | None = None
+    pages: PublicPages | None = None
 
     def route_for(self, head: RequestHead) -> Route | None:
         """The first route that matches."""
@@ -132,6 +137,26 @@ class Rulebook:
             if route.match.accepts(head):
                 return route
         return None
+
+    @property
+    def policies(self) -> tuple[Policy[Any, Any], ...]:
+        """Those that are on some route, each once, in the order of the routes."""
+        found = [binding.policy for route in self.routes for binding in route.pipeline.bindings]
+        return tuple({id(policy): policy for policy in found}.values())
+
+    def with_pages(self, name: str) -> Policy[Any, Any] | None:
+        """The policy of this name, if it has pages, enforces, and some route names it."""
+        for route in self.routes:
+            for binding in route.pipeline.bindings:
+                if binding.policy.name == name and binding.enforce and binding.policy.has_pages:
+                    return binding.policy
+        return None
+
+    def names_with_pages(self) -> list[str]:
+        """The policies that `with_pages` finds, in the order of the routes."""
+        bindings = [binding for route in self.routes for binding in route.pipeline.bindings]
+        names = [b.policy.name for b in bindings if b.enforce and b.policy.has_pages]
+        return list(dict.fromkeys(names))
 
 
 def _host(authority: str) -> str:

@@ -69,6 +69,7 @@ class Scope:
         self.metadata: dict[str, Any] = {}
         head = RequestHead("", "", "", Headers())
         self.exchanged = Exchanged(UNKNOWN, "", "", head, trail, store=store)
+        self.exchanged.pages = rulebook.pages.url if rulebook.pages is not None else ""
 
     def override(self, modes: Modes) -> Modes | None:
         """The override to send; None under somebody else's fixed modes, where nothing tells whether it would count."""
@@ -133,12 +134,26 @@ class Scope:
             )
         )
 
+    def settle(self) -> None:
+        """Asks the policies that saw something of the exchange for their last figures."""
+        self.exchanged.outcome = self.trail.outcome
+        for index, context in self.contexts.items():
+            assert self.route is not None, "without a route there are no policies"
+            policy = self.route.pipeline.bindings[index].policy
+            try:
+                policy.settle(context)
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # native code's panics too; the error's text may hold payload
+                self.trail.note(f"the figures of {policy.name} failed: {type(error).__name__}")
+
     def described(self, *, final: bool) -> Metadata:
         """Dynamic metadata: what is known of the exchange; with the outcome once that is final."""
         values: dict[str, Any] = {"trail": self.trail.id, "route": self.trail.route, **self.facts, **self.metadata}
         if self.rulebook.revision:
             values["revision"] = self.rulebook.revision
         if final:
+            self.settle()
             values.update(self.exchanged.measures)
             values["outcome"] = str(self.trail.outcome)
             denied = self.trail.denied

@@ -92,7 +92,7 @@ class TextFlow:
         parts: list[bytes] = []
         for released in self._channels.release():
             parts += (self._decoder.text_event(channel, text) for channel, text in released.before)
-            frame, changed = released.frame, bool(released.changes or released.texts or joins)
-            parts.append(frame.encode(released.changes, joins, released.texts) if changed else frame.raw)
+            # Unchanged frames too: what left before one may change what vouches for it there.
+            parts.append(released.frame.encode(released.changes, joins, released.texts))
             joins = ()
         return b"".join(parts)

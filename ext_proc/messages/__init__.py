@@ -8,16 +8,36 @@ Rules:
 Not here: how bytes become messages, or which answer may hold what (codecs/).
 """
 
+from ext_proc.messages.a2a import (
+    A2aMessage,
+    A2aRequest,
+    CardFetch,
+    ExtendedCardRequest,
+    MessageSend,
+    PushConfig,
+    PushConfigRequest,
+    TaskListing,
+    TaskRequest,
+)
+from ext_proc.messages.a2a_answers import A2aAnswer, A2aError, A2aResult, AgentCard, ExtendedCard, TaskPage
 from ext_proc.messages.base import Message, Opaque, RequestHead, ResponseHead, encode_json
 from ext_proc.messages.channel import Channel, ChannelKind, Form, Piece, RequestText, ResponseText, Role, TextWindow
+from ext_proc.messages.jsonrpc import JsonRpcMessage
 from ext_proc.messages.llm import (
     Completion,
     CompletionChunk,
+    Embedded,
+    Embedding,
     Generation,
+    HostedTool,
     LlmError,
     LlmMessage,
+    ModelAnswer,
     ModelListing,
+    ModelRequest,
     Setting,
+    TokenCount,
+    TokenCounted,
     Usage,
 )
 from ext_proc.messages.mcp import (
@@ -25,7 +45,6 @@ from ext_proc.messages.mcp import (
     ClientError,
     ClientResult,
     CompleteRequest,
-    JsonRpcMessage,
     McpAnswer,
     McpCall,
     McpError,
@@ -49,9 +68,18 @@ from ext_proc.messages.mcp import (
     ToolResult,
 )
 from ext_proc.messages.mcp_headers import HeadersOnly, ToolHeaders
+from ext_proc.messages.mcp_servers import DiscoverResult, InitializeResult
+from ext_proc.messages.prompt import PromptPart
 
 __all__ = [
+    "A2aAnswer",
+    "A2aError",
+    "A2aMessage",
+    "A2aRequest",
+    "A2aResult",
+    "AgentCard",
     "CacheableResult",
+    "CardFetch",
     "Channel",
     "ChannelKind",
     "ClientError",
@@ -59,9 +87,16 @@ __all__ = [
     "CompleteRequest",
     "Completion",
     "CompletionChunk",
+    "DiscoverResult",
+    "Embedded",
+    "Embedding",
+    "ExtendedCard",
+    "ExtendedCardRequest",
     "Form",
     "Generation",
     "HeadersOnly",
+    "HostedTool",
+    "InitializeResult",
     "JsonRpcMessage",
     "LlmError",
     "LlmMessage",
@@ -75,11 +110,17 @@ __all__ = [
     "McpResult",
     "McpTransport",
     "Message",
+    "MessageSend",
+    "ModelAnswer",
     "ModelListing",
+    "ModelRequest",
     "Opaque",
     "Piece",
     "PromptGet",
     "PromptList",
+    "PromptPart",
+    "PushConfig",
+    "PushConfigRequest",
     "RequestHead",
     "RequestText",
     "ResourceList",
@@ -93,7 +134,12 @@ __all__ = [
     "Setting",
     "StreamOpen",
     "SubscriptionsListen",
+    "TaskListing",
+    "TaskPage",
+    "TaskRequest",
     "TextWindow",
+    "TokenCount",
+    "TokenCounted",
     "ToolCall",
     "ToolHeaders",
     "ToolList",

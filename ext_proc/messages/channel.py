@@ -43,12 +43,13 @@ class Channel:
         choice: in a model's answer the choice (or candidate) it belongs to, whose end closes it; in a chat request the
             message's position; 0 in MCP.
         index: tells apart several texts of one kind. In a model's answer: the tool call's position, or for the other
-            kinds the field that it stands in, where a format has several; those are mostly copies of one text, 0 is the
-            first, and their lengths are not to be added up. Elsewhere they are counted from 0.
+            kinds the field or part that it stands in, where a format has several. Elsewhere they are counted from 0.
         direction: towards the upstream, or back to the client.
         path: of a string in JSON, where it stands there, as a JSON Pointer (RFC 6901; a key longer than 256 characters
             is cut); of a name, the object that it is a key of; "" for plain text.
         number: of a string in JSON, counted from 0: keys may occur twice in what a model wrote.
+        copy: whether the text repeats that of another channel of the answer, whose lengths are not to be added up. It
+            is said of a piece, and tells no channels apart.
     """
 
     kind: ChannelKind
@@ -58,6 +59,7 @@ class Channel:
     role: Role = Role.ASSISTANT
     path: str = ""
     number: int = 0
+    copy: bool = field(default=False, compare=False)
 
 
 class Form(enum.Enum):

@@ -10,12 +10,13 @@ Not here: any provider's field names (codecs/).
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from ext_proc.messages.base import Message
 from ext_proc.messages.channel import ChannelKind, Piece
+from ext_proc.messages.prompt import PromptPart
 from ext_proc.trail import Outcome
 
 
@@ -40,6 +41,7 @@ class Usage:
         cached_tokens: the part of the input that was read from a cache.
         cache_write_tokens: the part of the input that was written to one.
         reasoning_tokens: the part of the output that the caller may not see.
+        input_audio_tokens, output_audio_tokens: the parts that are sound.
     """
 
     input_tokens: int = 0
@@ -47,11 +49,36 @@ class Usage:
     cached_tokens: int = 0
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
+    input_audio_tokens: int = 0
+    output_audio_tokens: int = 0
     estimated: bool = False
 
     @property
     def total_tokens(self) -> int:
         return self.input_tokens + self.output_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class HostedTool:
+    """A tool that the provider runs itself: what it calls and reads there passes no gateway.
+
+    Attributes:
+        kind: as the provider names it, e.g. "web_search", "code_interpreter", "mcp"; what formats keep apart has a
+            prefix: "plugin:web", "data_source:azure_search".
+        server_url, server_label: of a server that the provider connects to, as they stand there; "" for none.
+        connector_id: of a server that the provider keeps itself; "" for none.
+        allowed_tools: the server's tools that the model may use; None where the request names none: all.
+        require_approval: which calls wait for the caller's yes, in the provider's words; None where it does not say.
+        parameters: the whole of what the caller wrote of it; may hold credentials.
+    """
+
+    kind: str
+    server_url: str = field(default="", repr=False)  # may hold a secret too
+    server_label: str = ""
+    connector_id: str = ""
+    allowed_tools: Sequence[str] | None = None
+    require_approval: str | Mapping[str, Any] | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 class LlmMessage(Message):
@@ -79,22 +106,60 @@ class LlmMessage(Message):
         raise TypeError(f"{type(self).__name__} names no model")
 
 
-class Generation(LlmMessage):
-    """A request to generate."""
+class ModelRequest(LlmMessage):
+    """What is asked of a model, whatever that is."""
 
     __slots__ = ()
-    kind: ClassVar[str] = "generation"
-    texts = frozenset(ChannelKind)
     names: ClassVar[str] = "model"
 
     @property
     def target(self) -> str:
         return self.model
 
+    def prompt(self) -> Iterator[PromptPart]:
+        """What it puts before the model, for counting; costs as much as the request is long. Never raises."""
+        return iter(())
+
+    def as_variables(self) -> dict[str, Any]:
+        return {**super().as_variables(), "model": self.model}
+
+
+class TokenCount(ModelRequest):
+    """A question how many tokens a request would be."""
+
+    __slots__ = ()
+    kind: ClassVar[str] = "token_count"
+    texts = frozenset(ChannelKind)
+
+
+class Embedding(ModelRequest):
+    """A request for vectors of texts."""
+
+    __slots__ = ()
+    kind: ClassVar[str] = "embedding"
+    texts = frozenset({ChannelKind.CONTENT})
+
+
+class Generation(ModelRequest):
+    """A request to generate."""
+
+    __slots__ = ()
+    kind: ClassVar[str] = "generation"
+    texts = frozenset(ChannelKind)
+
     @property
     def stream(self) -> bool:
         """Whether the answer is asked for in pieces."""
         return self.value.get("stream") is True
+
+    def including_usage(self) -> Generation:
+        """The same request, asking that its stream tells usage; itself where nobody has to ask, or it does already."""
+        return self
+
+    @property
+    def hosted_tools(self) -> Sequence[HostedTool]:
+        """The tools that the provider would run itself; functions that the client runs are none of them."""
+        return ()
 
     def setting(self, setting: Setting) -> Any:
         """A setting as the caller gave it; None where it did not, or the format has none."""
@@ -109,7 +174,7 @@ class Generation(LlmMessage):
         raise ValueError(f"{type(self).__name__} has no settings")
 
     def as_variables(self) -> dict[str, Any]:
-        return {**super().as_variables(), "model": self.model, "stream": self.stream}
+        return {**super().as_variables(), "stream": self.stream}
 
 
 class ModelListing(Message):
@@ -123,17 +188,42 @@ class ModelListing(Message):
         return "models"
 
 
-class Completion(LlmMessage):
-    """A whole answer."""
+class ModelAnswer(LlmMessage):
+    """What a model's API answered, an error excepted."""
 
     __slots__ = ()
-    kind: ClassVar[str] = "completion"
-    texts = frozenset(ChannelKind)
 
     @property
     def usage(self) -> Usage | None:
         """What the provider counted, if this message says."""
         return None
+
+
+class TokenCounted(ModelAnswer):
+    """How many tokens a request would be."""
+
+    __slots__ = ()
+    kind: ClassVar[str] = "token_counted"
+
+    @property
+    def tokens(self) -> int | None:
+        """How many; None where it does not say, or says what can be no count."""
+        return None
+
+
+class Embedded(ModelAnswer):
+    """Vectors."""
+
+    __slots__ = ()
+    kind: ClassVar[str] = "embedded"
+
+
+class Completion(ModelAnswer):
+    """A whole answer."""
+
+    __slots__ = ()
+    kind: ClassVar[str] = "completion"
+    texts = frozenset(ChannelKind)
 
     @property
     def finish_reasons(self) -> Sequence[str]:
@@ -151,6 +241,11 @@ class CompletionChunk(Completion):
 
     __slots__ = ()
     kind: ClassVar[str] = "completion_chunk"
+
+    def without_usage(self) -> CompletionChunk | None:
+        """The same event without what `Generation.including_usage` adds to a stream; itself where that is nothing, None
+        where nothing is left of it."""
+        return self
 
 
 class LlmError(LlmMessage):

@@ -11,24 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
-from ext_proc.messages.base import Message, encode_json
+from ext_proc.messages.base import Message
 from ext_proc.messages.channel import ChannelKind
+from ext_proc.messages.jsonrpc import JsonRpcMessage
 from ext_proc.trail import Outcome
 
-
-class JsonRpcMessage(Message):
-    """A JSON-RPC 2.0 object.
-
-    Attributes:
-        value: the decoded object; not to be changed.
-    """
-
-    __slots__ = ("value",)
-    kind = "jsonrpc"
-
-    def __init__(self, value: Mapping[str, Any], raw: bytes | None = None) -> None:
-        super().__init__(encode_json(value) if raw is None else raw)
-        self.value = value
+URL_ELICITATION_REQUIRED = -32042
 
 
 class McpMessage(JsonRpcMessage):
@@ -55,7 +43,7 @@ class McpCall(McpMessage):
 
     @property
     def arguments(self) -> Mapping[str, Any]:
-        """The arguments that `args` holds in CEL; {} for all but a tool call or a prompt."""
+        """The arguments that `args` holds in CEL: of a tool call or a prompt, and a server request's params; or {}."""
         return {}
 
 
@@ -165,13 +153,18 @@ class SubscriptionsListen(McpRequest):
 
 
 class ServerRequest(McpRequest):
-    """What a server asks of the client (sampling, elicitation, roots); legacy revisions only.
+    """What a server asks of the client (sampling, elicitation, roots): a message of the legacy revisions, and what
+    stands for an entry of `inputRequests`, or an elicitation of an error.
 
-    A denied one is dropped: an error in its place would have to go to the server, not to the client.
+    In the place of a denied one stands one that every client refuses: the error has to go to the server.
     """
 
     __slots__ = ()
     kind = "server_request"
+
+    @property
+    def arguments(self) -> Mapping[str, Any]:
+        return self.params
 
 
 class McpAnswer(McpMessage):
@@ -211,6 +204,16 @@ class McpError(McpAnswer):
         return int(self.value["error"]["code"])
 
     @property
+    def elicitations(self) -> Sequence[ServerRequest]:
+        """The elicitations that an error -32042 (2025-11-25) asks for before the request is sent again; or ()."""
+        data = self.value["error"].get("data")
+        if self.code != URL_ELICITATION_REQUIRED or not isinstance(data, Mapping):
+            return ()
+        asked = enumerate({"mode": "url", **params} for params in data.get("elicitations", ()))
+        envelope = {"jsonrpc": "2.0", "method": "elicitation/create"}
+        return [ServerRequest({**envelope, "id": number, "params": params}) for number, params in asked]
+
+    @property
     def outcome(self) -> Outcome:
         return Outcome.PROTOCOL_ERROR
 
@@ -225,6 +228,12 @@ class McpResult(McpAnswer):
     @property
     def result(self) -> Mapping[str, Any]:
         return self.value["result"]  # type: ignore[no-any-return]  # the codec admits objects only
+
+    @property
+    def input_requests(self) -> Mapping[str, ServerRequest]:
+        """What the server asks before it goes on (`inputRequests`, 2026-07-28), by key, which is its id here."""
+        asked: Mapping[str, Mapping[str, Any]] = self.result.get("inputRequests") or {}
+        return {key: ServerRequest({**request, "jsonrpc": "2.0", "id": key}) for key, request in asked.items()}
 
     def with_result(self, result: Mapping[str, Any]) -> McpResult:
         """The same answer with another result."""

@@ -59,7 +59,7 @@ class Admin:
             case "/readyz":
                 return HttpResponse(b"ready\n") if self._ready() else HttpResponse(b"draining\n", status=503)
             case "/metrics":
-                body, content_type = self._metrics.exposition(request.accept)
+                body, content_type = self._metrics.exposition(request.headers.get("accept") or "")
                 return HttpResponse(body, content_type)
             case "/bundle":
                 return HttpResponse(to_json(_bundle(self._rulebook())), JSON)

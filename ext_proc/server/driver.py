@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Generator, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import grpc.aio
 
@@ -31,6 +31,8 @@ from ext_proc.wire.encode import encode
 # always in this order (measured on grpcio 1.85: two turns of the loop apart in 199 of 200, more than 50 turns once).
 _CANCELLATION_FOLLOWS = 0.005  # seconds
 _SHORTEST_WAIT = 0.001  # seconds, so that a wake-up time in the past cannot make the loop spin
+
+Result = TypeVar("Result")
 
 
 class Decides(Protocol):
@@ -154,8 +156,8 @@ class Driver:
             raise PeerGone("cannot write") from error
 
 
-def begin(generator: Generator[Pending, Any, Decision]) -> Decision | Pending:
-    """Runs `decide` up to its decision, or to the first hook that must be awaited."""
+def begin(generator: Generator[Pending, Any, Result]) -> Result | Pending:
+    """Runs `decide`, or another such generator, up to its result, or to the first hook that must be awaited."""
     try:
         return next(generator)
     except StopIteration as decided:
@@ -168,8 +170,8 @@ def is_being_cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-async def resume(generator: Generator[Pending, Any, Decision], pending: Pending) -> Decision:
-    """Awaits hook after hook until the decision; a hook's time-out or exception goes into the generator.
+async def resume(generator: Generator[Pending, Any, Result], pending: Pending) -> Result:
+    """Awaits hook after hook until the result; a hook's time-out or exception goes into the generator.
 
     When this is cancelled, so is the hook, and the generator is closed.
     """

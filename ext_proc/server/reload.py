@@ -3,7 +3,8 @@
 Rules:
 - A bundle that does not load never replaces one that did.
 - The swap is one assignment: an exchange takes the rulebook at its start and ends under it.
-- The store that a bundle names is opened before it comes into force; one that cannot be opened keeps it out.
+- The store that a bundle names, and what its policies keep open, are opened before it comes into force; what cannot be
+  opened keeps it out.
 - Loading runs in a thread, one at a time; a request that comes meanwhile is served by one more load after it.
 
 Not here: what a bundle may say (bundle/), signals (run.py).
@@ -20,6 +21,7 @@ from ext_proc.engine.route import Rulebook
 from ext_proc.errors import BundleError
 from ext_proc.server.aio import message_length
 from ext_proc.server.keys import Keys
+from ext_proc.server.openings import OpeningError, Openings
 from ext_proc.server.stores import Stores
 from ext_proc.stores.store import StoreError
 from ext_proc.telemetry.log import Log, fault
@@ -34,6 +36,7 @@ class Bundles:
     Args:
         load: reads a bundle; raises BundleError.
         stores: opens the stores that bundles name.
+        openings: opens their policies.
         keys: keeps the keys of the issuers that bundles name up to date.
         max_message: the gRPC message length that the server was started with, in bytes.
     """
@@ -45,6 +48,7 @@ class Bundles:
         *,
         load: Load,
         stores: Stores,
+        openings: Openings,
         keys: Keys,
         metrics: Metrics,
         log: Log,
@@ -54,6 +58,7 @@ class Bundles:
         self._path = path
         self._load = load
         self._stores = stores
+        self._openings = openings
         self._keys = keys
         self._metrics = metrics
         self._log = log
@@ -63,12 +68,14 @@ class Bundles:
         metrics.in_force(rulebook.name, rulebook.revision)
 
     async def start(self) -> None:
-        """Opens the store of the first bundle, and has its issuers' keys.
+        """Opens the store and the policies of the first bundle, and has its issuers' keys.
 
         Raises:
-            StoreError: it cannot be used.
+            StoreError: the store cannot be used.
+            OpeningError: a policy cannot be opened.
         """
         self._stores.put_in_force(await self._stores.prepare(self.current.store, must_answer=False))
+        self._openings.put_in_force(await self._openings.prepare(self.current))
         await self._keys.use(self.current.identity.chain.key_sets)
 
     def request(self) -> None:
@@ -90,10 +97,11 @@ class Bundles:
         try:
             rulebook = await asyncio.to_thread(self._load, self._path)
             store = await self._stores.prepare(rulebook.store, must_answer=True)
+            opened = await self._openings.prepare(rulebook)
         except BundleError as error:
             self._kept(problems=[str(problem) for problem in error.problems])
             return
-        except StoreError as error:
+        except (StoreError, OpeningError) as error:
             self._kept(problems=[str(error)])
             return
         except Exception as error:
@@ -104,6 +112,7 @@ class Bundles:
         rulebook.identity.chain.take_over(self.current.identity.chain)
         before, self.current = self.current, rulebook
         self._stores.put_in_force(store)
+        self._openings.put_in_force(opened)
         self._metrics.reloaded(ok=True)
         self._metrics.in_force(rulebook.name, rulebook.revision)
         self._log.info(
@@ -116,6 +125,7 @@ class Bundles:
         settle_heap()
 
     def _kept(self, **facts: object) -> None:
+        self._stores.drop_prepared()
         self._metrics.reloaded(ok=False)
         self._log.error("bundle not reloaded; the one in force stays", revision=self.current.revision, **facts)
 

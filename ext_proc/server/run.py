@@ -1,7 +1,7 @@
 """`gatehouse serve`: starts the process, keeps it, drains it.
 
 Rules:
-- A bundle, a store or an address that cannot be used ends the start with sentences and exit code 1.
+- A bundle, a store, a policy or an address that cannot be used ends the start with sentences and exit code 1.
 - SIGHUP reloads. SIGTERM or SIGINT drains: not ready first, then no new exchanges, then what runs may finish; exit
   code 0. A second one ends the drain at once.
 
@@ -24,11 +24,13 @@ from ext_proc.bundle.load import examine
 from ext_proc.engine.exchange import Exchange
 from ext_proc.engine.route import Rulebook
 from ext_proc.errors import BundleError
-from ext_proc.server.address import AddressError, parse_address, parse_tcp_address
+from ext_proc.server.address import Address, AddressError, parse_address, parse_tcp_address
 from ext_proc.server.admin import Admin
 from ext_proc.server.aio import AioServer
 from ext_proc.server.http import HttpServer
 from ext_proc.server.keys import Keys
+from ext_proc.server.openings import OpeningError, Openings
+from ext_proc.server.pages import Pages, unserved
 from ext_proc.server.reload import Bundles, settle_heap
 from ext_proc.server.settings import Settings
 from ext_proc.server.stores import Stores
@@ -41,6 +43,7 @@ from ext_proc.telemetry.recorder import Recorder, View, governed_only
 from ext_proc.trail import Trail
 
 _SPANS_CLOSE = 5.0  # seconds that a collector gets for the last spans
+_VISITS_CLOSE = 2.0  # seconds that visits to pages get to end, when all exchanges have
 
 
 def serve(settings: Settings) -> int:
@@ -55,7 +58,7 @@ def serve(settings: Settings) -> int:
     log = json_log(sys.stderr.buffer, settings.log_level)
     logging.basicConfig(handlers=[StandardLibraryHandler(log)], level=logging.WARNING, force=True)
     try:
-        rulebook = _load(settings.bundle, log)
+        rulebook = _load(settings.bundle, log, bool(settings.pages))
     except BundleError as error:
         for problem in error.problems:
             print(problem, file=sys.stderr)
@@ -64,14 +67,17 @@ def serve(settings: Settings) -> int:
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         try:
             runner.run(_run(settings, rulebook, log))
-        except (AddressError, StoreError) as error:
+        except (AddressError, OpeningError, StoreError) as error:
             print(error, file=sys.stderr)
             return 1
     return 0
 
 
-def _load(path: Path, log: Log) -> Rulebook:
+def _load(path: Path, log: Log, has_listener: bool) -> Rulebook:
     """The bundle at `path`, its warnings logged.
+
+    Args:
+        has_listener: whether pages of policies are served.
 
     Raises:
         BundleError: it cannot be used.
@@ -81,6 +87,9 @@ def _load(path: Path, log: Log) -> Rulebook:
         raise BundleError(found.problems)
     for warning in found.warnings:
         log.warning("the bundle has a weakness", path=warning.path, message=warning.message)
+    misfit = unserved(found.rulebook, has_listener)
+    if misfit:
+        log.warning("pages and their listener do not fit", message=misfit)
     return found.rulebook
 
 
@@ -108,8 +117,9 @@ class _Process:
         self._hurry = asyncio.Event()
         metrics = Metrics(settings.region)
         history = History()
+        decisions = json_log(sys.stdout.buffer)
         views: dict[str, View] = {
-            "decision log": governed_only(decision_log(json_log(sys.stdout.buffer), settings.region)),
+            "decision log": governed_only(decision_log(decisions, settings.region)),
             "history": governed_only(history.record),
             "metrics": metrics.record,
         }
@@ -122,14 +132,16 @@ class _Process:
             self._close_spans = spans.close
         self._recorder = Recorder(views, log)
         self._stores = Stores(metrics, log)
+        self._openings = Openings(self._stores, log)
         self._keys = Keys(metrics, log)
         self._server = AioServer(self._open_exchange, self._record, log, limits=rulebook.limits)
         metrics.track_active(lambda: self._server.active)
         self._bundles = Bundles(
             settings.bundle,
             rulebook,
-            load=lambda path: _load(path, log),
+            load=lambda path: _load(path, log, bool(settings.pages)),
             stores=self._stores,
+            openings=self._openings,
             keys=self._keys,
             metrics=metrics,
             log=log,
@@ -143,17 +155,28 @@ class _Process:
             region=settings.region,
         )
         self._http = HttpServer(admin.handle, log)
+        pages = Pages(
+            rulebook=lambda: self._bundles.current,
+            leases=self._openings,
+            metrics=metrics,
+            log=log,
+            decisions=decisions,
+            region=settings.region,
+        )
+        self._pages = HttpServer(pages.handle, log, kind=pages.kind)
 
     async def run(self) -> None:
         """Returns when the drain is over.
 
         Raises:
             AddressError: an address cannot be read or had.
+            OpeningError: a policy cannot be opened.
             StoreError: the bundle's store cannot be used.
         """
         settings = self._settings
         address = parse_address(settings.listen)
-        admin = parse_tcp_address(settings.admin) if settings.admin else None
+        admin: Address | None = parse_tcp_address(settings.admin) if settings.admin else None
+        pages = parse_address(settings.pages) if settings.pages else None
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGHUP, self._bundles.request)
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -162,12 +185,15 @@ class _Process:
             await self._bundles.start()
             if admin is not None:
                 admin = await self._http.start(admin)
+            if pages is not None:
+                pages = await self._pages.start(pages)
             address = await self._server.start(address)
             rulebook = self._bundles.current
             self._log.info(
                 "serving",
                 listen=str(address),
                 admin=str(admin or ""),
+                pages=str(pages or ""),
                 bundle=rulebook.name,
                 revision=rulebook.revision,
                 region=settings.region,
@@ -175,17 +201,19 @@ class _Process:
             await self._stop.wait()
             await self._drain()
         finally:
+            await self._pages.stop(_VISITS_CLOSE)
             await self._http.stop()
             await self._keys.close()
+            await self._openings.close()
             await self._stores.close()
 
     def _open_exchange(self) -> Exchange:
         trail_id = new_trail_id()
-        return Exchange(self._bundles.current, trail_id, self._stores.lease(trail_id))
+        return Exchange(self._bundles.current, trail_id, self._openings.lease(trail_id))
 
     def _record(self, trail: Trail) -> None:
         """Takes the trail of an exchange that is over."""
-        self._stores.release(trail.id)
+        self._openings.release(trail.id)
         self._recorder.record(trail)
 
     def _is_ready(self) -> bool:

@@ -17,6 +17,7 @@ class Settings:
         bundle: the bundle's file.
         listen: where Envoy finds us: HOST:PORT or unix:PATH.
         admin: where the admin endpoint listens, HOST:PORT; "" for none.
+        pages: where the pages of policies are served to Envoy, HOST:PORT or unix:PATH; "" for nowhere.
         region: a label for metrics, spans and the decision log.
         otlp_endpoint: an OTLP/gRPC collector, e.g. http://127.0.0.1:4317; "" for no spans.
         drain_seconds: what running exchanges get to finish after SIGTERM.
@@ -26,6 +27,7 @@ class Settings:
     bundle: Path
     listen: str
     admin: str
+    pages: str = ""
     region: str = ""
     otlp_endpoint: str = ""
     drain_seconds: float = 15.0

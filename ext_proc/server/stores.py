@@ -185,6 +185,11 @@ class Stores:
         self._current, self._prepared = store, NO_STORE
         self._close_unneeded()
 
+    def drop_prepared(self) -> None:
+        """What was prepared does not come into force."""
+        self._prepared = NO_STORE
+        self._close_unneeded()
+
     def lease(self, trail_id: str) -> Store:
         """The store in force, kept open until `release`."""
         if self._current is not NO_STORE:

@@ -46,11 +46,11 @@ def connect(path: Path | None, max_size: int) -> sqlite3.Connection:
         StoreError, sqlite3.Error, OSError: it cannot be used.
     """
     if path is not None:
-        _make(path)
+        make(path)
     # No time-out: what is locked is an error at once. No implicit transactions.
     connection = sqlite3.connect(path or ":memory:", timeout=0, isolation_level=None, cached_statements=256)
     try:
-        fresh = _is_fresh(connection)
+        fresh = is_fresh(connection, _APPLICATION, _SCHEMA)
         if path is not None:
             if connection.execute("PRAGMA journal_mode=WAL").fetchone() != ("wal",):
                 raise StoreError("its file system cannot hold a write-ahead log")
@@ -92,9 +92,13 @@ def checkpoint(path: Path) -> None:
         connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
 
-def _make(path: Path) -> None:
-    """Makes the file where there is none. One that is there must not be opened here: closing it would drop SQLite's
-    locks, which are the process's (sqlite.org/howtocorrupt.html, section 2.2)."""
+def make(path: Path) -> None:
+    """Makes the file where there is none, its owner's alone. One that is there must not be opened here: closing it
+    would drop SQLite's locks, which are the process's (sqlite.org/howtocorrupt.html, section 2.2).
+
+    Raises:
+        StoreError, OSError: it cannot be made, or is no regular file.
+    """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     except FileExistsError:
@@ -106,13 +110,21 @@ def _make(path: Path) -> None:
             raise StoreError("it is not a regular file") from None
 
 
-def _is_fresh(connection: sqlite3.Connection) -> bool:
-    """Whether nothing is in the file yet. Refuses one that is somebody else's, before anything in it is changed."""
-    ((application,),) = connection.execute("PRAGMA application_id")
-    ((schema,),) = connection.execute("PRAGMA user_version")
+def is_fresh(connection: sqlite3.Connection, application: int, schema: int) -> bool:
+    """Whether nothing is in the file yet. Refuses one that is somebody else's, before anything in it is changed.
+
+    Args:
+        application, schema: what the file's header must say where it does not say nothing (`application_id`,
+            `user_version`).
+
+    Raises:
+        StoreError, sqlite3.Error: it is another program's, or another version's.
+    """
+    ((found,),) = connection.execute("PRAGMA application_id")
+    ((version,),) = connection.execute("PRAGMA user_version")
     ((tables,),) = connection.execute("SELECT count(*) FROM sqlite_schema")
-    if application == _APPLICATION and schema != _SCHEMA:
-        raise StoreError(f"it has version {schema} of the schema, and this Gatehouse knows {_SCHEMA}")
-    if application not in (_APPLICATION, 0) or (application == 0 and (schema or tables)):
+    if found == application and version != schema:
+        raise StoreError(f"it has version {version} of the schema, and this Gatehouse knows {schema}")
+    if found not in (application, 0) or (found == 0 and (version or tables)):
         raise StoreError("it is a database of another program's")
-    return not application
+    return not found

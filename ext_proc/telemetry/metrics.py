@@ -68,6 +68,7 @@ class Metrics:
         self._routes = Vocabulary(NAMES)
         self._policies = Vocabulary(NAMES)
         self._reasons: dict[str, Vocabulary] = {}
+        self._visit_reasons: dict[str, Vocabulary] = {}
         self._children: dict[tuple[Any, ...], Any] = {}
         place = ("region", "revision")
         self._exchanges = Counter(
@@ -142,6 +143,12 @@ class Metrics:
             ("region", "result"),
             registry=self.registry,
         )
+        self._visits = Counter(
+            "gatehouse_page_visits",
+            "Visits of people to policies' pages, by the class of their status.",
+            ("region", "policy", "status", "reason"),
+            registry=self.registry,
+        )
         for result in ("ok", "failed"):
             self._reloads.labels(region, result)
             self._keys.labels(region, result)
@@ -195,6 +202,17 @@ class Metrics:
     def keys_refreshed(self, ok: bool) -> None:
         """Counts an attempt to have the keys of an issuer anew."""
         self._keys.labels(self._region, "ok" if ok else "failed").inc()
+
+    def visited(self, policy: str, status: int, reason: str) -> None:
+        """Counts a visit to a page.
+
+        Args:
+            policy: "" where the visit reached none.
+            status: of HTTP; 0 where the visit was cut off.
+        """
+        policy = self._policies.fold(policy)
+        known = self._visit_reasons.setdefault(policy, Vocabulary(REASONS))
+        self._child(self._visits, (self._region, policy, f"{status // 100}xx", known.fold(reason))).inc()
 
     def in_force(self, name: str, revision: str) -> None:
         """Says which bundle is in force."""

@@ -5,7 +5,8 @@ Rules:
   read in one go.
 - What was found for a name is remembered, within bounds.
 
-Not here: what a rule decides (tool_access.py), what URIs and globs over them mean (resource_uris.py).
+Not here: what a rule decides (tool_access.py), what URIs and globs over them mean (resource_uris.py), how tools that
+providers run are named (hosted_tools.py).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pydantic import BaseModel, Field, field_validator, model_validator
 
 from ext_proc.policy import Condition, Expression, ExpressionError
 from ext_proc.schemas.uri import split_uri
+from gatehouse_policies.hosted_tools import HostedToolGlob
 from gatehouse_policies.name_globs import any_of
 from gatehouse_policies.resource_uris import UriGlob, normal_form
 
@@ -57,7 +59,7 @@ _MOST_REMEMBERED = 16_384  # names for which the first rule is remembered
 _LONGEST_REMEMBERED = 256  # characters of one
 
 Annotation = Literal["destructive", "open_world", "writes"]
-Kind = Literal["tool", "prompt", "resource", ""]
+Kind = Literal["tool", "prompt", "resource", "hosted-tool", ""]
 
 
 class Rule(BaseModel, extra="forbid"):
@@ -73,9 +75,14 @@ class Rule(BaseModel, extra="forbid"):
         default=[],
         description="URIs or globs such as `file:///srv/*`, in normal form; the rule is about these resources.",
     )
+    hosted: list[str] = Field(
+        default=[],
+        description="Tools that a model's provider runs itself, by kind or glob: `web_search*`, `plugin:web`, "
+        "`mcp:https://docs.example.com/*`, `mcp:connector_gmail`, `mcp:*`; the rule is about requests with them.",
+    )
     allow: Condition = Field(
         description="`true`, `false`, or a CEL expression over `identity`, `request`, `route`, `server`, `message` and "
-        "`args`."
+        "`args` (for `hosted` what the caller wrote of the tool)."
     )
     unless_annotated: list[Annotation] = Field(
         default=[],
@@ -96,10 +103,19 @@ class Rule(BaseModel, extra="forbid"):
             UriGlob(text)
         return resources
 
+    @field_validator("hosted")
+    @classmethod
+    def _hosted_globs(cls, hosted: list[str]) -> list[str]:
+        for text in hosted:
+            HostedToolGlob(text)
+        return hosted
+
     @model_validator(mode="after")
     def _names_something(self) -> Rule:
-        if not (self.methods or self.tools or self.prompts or self.resources):
-            raise ValueError("a rule needs `methods`, `tools`, `prompts` or `resources`")
+        if not (self.methods or self.tools or self.prompts or self.resources or self.hosted):
+            raise ValueError("a rule needs `methods`, `tools`, `prompts`, `resources` or `hosted`")
+        if self.hosted and (self.methods or self.unless_annotated):
+            raise ValueError("`methods` and `unless_annotated` are about MCP: a rule with `hosted` has neither")
         if self.unless_annotated and not self.tools:
             raise ValueError("`unless_annotated` is about `tools`: the rule needs them")
         return self
@@ -110,7 +126,8 @@ class Subject(NamedTuple):
 
     Attributes:
         kind: "" where it is about its method alone.
-        name: for a resource its URI, as it was written, and for a template one that it makes.
+        name: for a resource its URI, as it was written, and for a template one that it makes; for a hosted tool one of
+            its names (hosted_tools.py).
     """
 
     kind: Kind = ""
@@ -139,24 +156,36 @@ class CompiledRule:
     def is_about(self, method: str, kind: Kind, server: str) -> bool:
         """Whether it may be about something of this kind, whatever its name."""
         rule = self.rule
-        if (rule.tools or rule.prompts or rule.resources) and not self.names(kind):
+        # A rule about methods alone is about MCP's: of what a provider runs it says nothing.
+        names_things = rule.tools or rule.prompts or rule.resources or rule.hosted
+        if (names_things or kind == "hosted-tool") and not self.names(kind):
             return False
         return self._methods(method) and self._servers(server)
 
     def names(self, kind: Kind) -> Sequence[str]:
         """Its names and globs of one kind."""
         rule = self.rule
-        return {"tool": rule.tools, "prompt": rule.prompts, "resource": rule.resources, "": ()}[kind]
+        named: Mapping[Kind, Sequence[str]] = {
+            "tool": rule.tools,
+            "prompt": rule.prompts,
+            "resource": rule.resources,
+            "hosted-tool": rule.hosted,
+        }
+        return named.get(kind, ())
 
     def allows(self, variables: Mapping[str, Any]) -> bool:
         """What its condition says; no where it cannot be evaluated."""
-        allow = self.rule.allow
-        if not isinstance(allow, Expression):
-            return allow
-        try:
-            return allow.holds(variables)
-        except ExpressionError:
-            return False
+        return holds(self.rule.allow, variables)
+
+
+def holds(condition: Condition, variables: Mapping[str, Any]) -> bool:
+    """What a condition says; no where it cannot be evaluated."""
+    if not isinstance(condition, Expression):
+        return condition
+    try:
+        return condition.holds(variables)
+    except ExpressionError:
+        return False
 
 
 class AmbiguousUri(Exception):
@@ -164,16 +193,21 @@ class AmbiguousUri(Exception):
 
 
 class Rules:
-    """All rules of a policy, in their order."""
+    """All rules of a policy, in their order.
+
+    Attributes:
+        name_hosted: whether any of them is about tools that a provider runs.
+    """
 
     def __init__(self, rules: Sequence[Rule]) -> None:
         self._rules = [CompiledRule(index, rule) for index, rule in enumerate(rules)]
+        self.name_hosted = any(rule.hosted for rule in rules)
         self._name_resources = any(rule.resources for rule in rules)
         self._finders: dict[tuple[str, Kind, str], _Finder] = {}
         self._remembered: dict[tuple[str, Subject, str], CompiledRule | None] = {}
 
     def first(self, method: str, subject: Subject, server: str) -> CompiledRule | None:
-        """The first rule that is about this; None for none.
+        """The first rule that is about this; None for none. A hosted tool's method is "".
 
         Raises:
             AmbiguousUri: see there.
@@ -188,7 +222,7 @@ class Rules:
                 raise AmbiguousUri
             name = form
         found = self._finder(method, subject.kind, server)(name)
-        if len(subject.name) <= _LONGEST_REMEMBERED and method in KNOWN_METHODS:
+        if len(subject.name) <= _LONGEST_REMEMBERED and (method in KNOWN_METHODS or subject.kind == "hosted-tool"):
             if len(self._remembered) >= _MOST_REMEMBERED:
                 self._remembered.clear()
             self._remembered[place] = found
@@ -200,7 +234,7 @@ class Rules:
             return self._finders[place]
         finder = _finder([rule for rule in self._rules if rule.is_about(method, kind, server)], kind)
         # Servers are the bundle's; methods that MCP does not know are the client's, and without number.
-        if method in KNOWN_METHODS:
+        if method in KNOWN_METHODS or kind == "hosted-tool":
             self._finders[place] = finder
         return finder
 
@@ -221,6 +255,9 @@ def _finder(rules: Sequence[CompiledRule], kind: Kind) -> _Finder:
             return next((rule for rule, wanted in globs if not wanted or any(g.fits(parts) for g in wanted)), None)
 
         return by_uri
+    if kind == "hosted-tool":
+        hosted = [(rule, [HostedToolGlob(text) for text in rule.names(kind)]) for rule in rules]
+        return lambda name: next((rule for rule, wanted in hosted if any(glob.fits(name) for glob in wanted)), None)
     # Of alternatives the first that matches is taken; a rule that names nothing of this kind is about all of it.
     alternatives = ["|".join(map(fnmatch.translate, rule.names(kind) or ["*"])) for rule in rules]
     pattern = re.compile("|".join(f"(?P<rule{at}>{glob})" for at, glob in enumerate(alternatives)))

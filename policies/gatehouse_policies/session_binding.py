@@ -21,23 +21,23 @@ Rules:
   that brings back an id of its answer has the same.
 - Kept are digests. What one principal gets and adopts is bounded: an answer that hands out more is refused.
 
-Not here: what a state or a task may do, sessions that end at the server by themselves, tasks of A2A.
+Not here: what a state or a task may do, sessions that end at the server by themselves, tasks of A2A
+(agent_tasks.py).
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
 from ext_proc.messages import McpRequest, McpResult
-from ext_proc.policy import ABSENT, Context, Deny, Entry, Key, Mutation, Period, Policy, Verdict, Write
+from ext_proc.policy import Context, Deny, Key, Mutation, Period, Policy, Verdict, Write
 from gatehouse_policies.caller_quota import Quota, digest, principal
 from gatehouse_policies.mcp_headers import speaks_modern
+from gatehouse_policies.owned_ids import Bound, claim, keep, prolong, those_kept
 
 SESSION = "mcp-session-id"
 # MCP, transports: session management. An empty one is none to some servers and one to others.
@@ -45,9 +45,7 @@ _SESSION_ID = re.compile(rb"[\x21-\x7e]+")
 _INVALID_REQUEST = -32600
 _METHOD_NOT_FOUND = -32601
 _INVALID_PARAMS = -32602
-_AT_ONCE = 64  # keys of one operation
 _MOST_TASKS = 1024  # in one list
-_REFRESHED = 8  # a binding is written anew once this part of its time has passed
 _ATTEMPTS = 3  # to delete what another writes at the same time
 
 # One answer for each, whatever the reason: what is another's is as unknown as what never was.
@@ -117,27 +115,6 @@ class State:
         self.adopted: float | None = None
         self.affinity = ""
         self.targets: dict[str | int, str] = {}
-
-
-class _Bound(NamedTuple):
-    """What is kept of a session, a state or a task.
-
-    Attributes:
-        principal: a digest; "" where the key itself is the principal's.
-        affinity: where it was handed out; "" if that did not matter then.
-        since: when this was written, in seconds since the Unix epoch.
-    """
-
-    principal: str
-    affinity: str
-    since: float
-
-    def write(self) -> bytes:
-        return json.dumps(self).encode()
-
-    @classmethod
-    def read(cls, entry: Entry) -> _Bound:
-        return cls(*json.loads(entry.value))
 
 
 class SessionBinding(Policy[Parameters, State]):
@@ -239,13 +216,7 @@ class SessionBinding(Policy[Parameters, State]):
 
     async def _keep(self, found: Mapping[Key, Quota], ctx: Context[State]) -> Deny | None:
         """Binds what was handed out; why it may not be, or None."""
-        there = zip(found.values(), await ctx.store.read(list(found)), strict=True)
-        new = Counter(q for q, entry in there if entry is None or q.needs_a_place(_Bound.read(entry).since, ctx))
-        if (await ctx.store.count([quota.count(amount, ctx) for quota, amount in new.items()])).passed is not None:
-            return _TOO_MUCH
-        bound = _Bound("", ctx.state.affinity, ctx.time).write()
-        await ctx.store.write([Write(key, bound, quota.kept) for key, quota in found.items()])
-        return None
+        return None if await keep(found, ctx.state.affinity, ctx) else _TOO_MUCH
 
     async def _claim(self, ids: Sequence[bytes], ctx: Context[State]) -> Deny | None:
         """Finds the session that a request came with; why it may not go on, or None."""
@@ -266,37 +237,28 @@ class SessionBinding(Policy[Parameters, State]):
                 ctx.state.session = session
                 ctx.state.adopted = ctx.time if adopts else None
             return denial
-        bound = _Bound.read(entry)
+        bound = Bound.read(entry)
         if bound.principal != principal(ctx):
             ctx.measure("session_of_another", True)  # for the record: the caller is not told
             return _NO_SESSION
         ctx.state.session = session
         if self.parameters.affinity == "session":
             ctx.state.affinity = bound.affinity
-        await self._refresh(_session_key(session), entry, self._sessions, ctx)
+        await prolong(_session_key(session), entry, self._sessions, ctx)
         return None
 
     async def _bind_session(self, session: str, taken: Deny, ctx: Context[State]) -> Deny | None:
         """Binds a session to the principal; why it cannot, or None. `taken` is for one that is another's."""
-        key, caller = _session_key(session), principal(ctx)
         affinity = ctx.state.affinity if self.parameters.affinity == "session" else ""
-        entry = await ctx.store.get(key)
-        if entry is None:
-            if not await self._sessions.take(ctx):
-                return _TOO_MANY_SESSIONS
-            bound = _Bound(caller, affinity, ctx.time)
-            if await ctx.store.write([Write(key, bound.write(), self.parameters.expires, expected=ABSENT)]):
-                return None
-            await self._sessions.give_back(ctx)
-            entry = await ctx.store.get(key)
-        return None if entry is not None and _Bound.read(entry).principal == caller else taken
+        claimed = await claim(_session_key(session), affinity, self._sessions, ctx)
+        return _TOO_MANY_SESSIONS if claimed is None else None if claimed else taken
 
     async def _free(self, ctx: Context[State], since: float | None = None) -> None:
         """Frees the request's session, and its place; with `since` only if it was written then."""
         key = _session_key(ctx.state.session)
         for _ in range(_ATTEMPTS):
             entry = await ctx.store.get(key)
-            bound = None if entry is None else _Bound.read(entry)
+            bound = None if entry is None else Bound.read(entry)
             if entry is None or bound is None or bound.principal != principal(ctx) or since not in (None, bound.since):
                 return
             if await ctx.store.write([Write(key, None, None, expected=entry.version)]):
@@ -310,24 +272,10 @@ class SessionBinding(Policy[Parameters, State]):
             return False
         if self.parameters.affinity == "session":
             # What was bound while there was no affinity goes where the request goes.
-            ctx.state.affinity = _Bound.read(entry).affinity or ctx.state.affinity
+            ctx.state.affinity = Bound.read(entry).affinity or ctx.state.affinity
         if refresh:
-            await self._refresh(key, entry, self._tasks, ctx)
+            await prolong(key, entry, self._tasks, ctx)
         return True
-
-    async def _refresh(self, key: Key, entry: Entry, quota: Quota, ctx: Context[State]) -> None:
-        """Prolongs what is in use. Not at every use: that would be a write for each request."""
-        bound = _Bound.read(entry)
-        if 0 <= ctx.time - bound.since < self.parameters.expires / _REFRESHED:
-            return
-        takes = quota.needs_a_place(bound.since, ctx)
-        if takes and not await quota.take(ctx):
-            return  # it is used until it ends
-        # Where it was deleted or written meanwhile, the version is another, and it stays as it is.
-        renewed = bound._replace(since=ctx.time).write()
-        written = await ctx.store.write([Write(key, renewed, self.parameters.expires, expected=entry.version)])
-        if takes and not written:
-            await quota.give_back(ctx)
 
     async def _narrowed(self, message: McpRequest, ctx: Context[State]) -> Deny | Mutation | None:
         """A subscription to no other's tasks: a server leaves out those that it does not know."""
@@ -363,12 +311,7 @@ class SessionBinding(Policy[Parameters, State]):
         if self._is_stranger(ctx):
             return frozenset()
         keys = {task: key for task in tasks if isinstance(task, str) and (key := self._task_key(task, ctx))}
-        names, found = list(keys), []
-        for start in range(0, len(names), _AT_ONCE):
-            part = names[start : start + _AT_ONCE]
-            entries = await ctx.store.read([keys[name] for name in part])
-            found += [name for name, entry in zip(part, entries, strict=True) if entry is not None]
-        return frozenset(found)
+        return await those_kept(keys, ctx)
 
     def _is_stranger(self, ctx: Context[State]) -> bool:
         return self.parameters.anonymous == "deny" and not ctx.identity.verified

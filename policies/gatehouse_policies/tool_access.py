@@ -1,11 +1,12 @@
-"""tool-access: who may call, read and see what, by rules over methods, tools, prompts, resources, identity, arguments.
+"""tool-access: who may call, read and see what, by rules over methods, tools, prompts, resources, identity, arguments;
+and which tools a model's provider may run for them.
 
 Rules:
 - Rules are tried in order; the first whose names fit decides: `allow` true lets the request through, false denies it. A
   rule whose condition cannot be evaluated denies: a missing claim or argument is no permission.
 - A rule with `tools` is about `tools/call` of those tools. One with `prompts` is about `prompts/get`, and one with
   `resources` about reading, subscribing to and unsubscribing from those URIs; both also about completing arguments of
-  them. A rule with none of the three is about methods. `methods` and `servers` narrow every rule down.
+  them. A rule with none of the three, nor `hosted`, is about methods. `methods` and `servers` narrow every rule down.
 - What no rule names falls to `default`. Methods that MCP does not know are denied whatever `default` says, unless a
   rule names them.
 - URIs are compared in a normal form. One that servers could read in more than one way (`..`, `%2F`, a user name before
@@ -17,6 +18,10 @@ Rules:
   variables that are all `x` could be read.
 - What was allowed by a rule with a condition is its caller's own: on 2026-07-28 the results that caches may keep, of
   `resources/read` and `server/discover`, become private. Where no condition could be about them, they are not read.
+- A rule with `hosted` is about requests to models that bring tools which the provider runs itself, past every gateway:
+  MCP servers, web search, code. Each of them must be allowed, or the request is denied; `args` is what the caller wrote
+  of it. What could be taken for another tool or server is denied wherever a rule has `hosted`. A request without such
+  tools passes, and functions that the client itself runs are none.
 - Answers of the client to the server's own requests, and MCP's GET and DELETE, carry no method: they pass.
 
 Not here: what the arguments may be (tool_arguments.py), what a tool returns.
@@ -25,7 +30,7 @@ Not here: what the arguments may be (tool_arguments.py), what a tool returns.
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
@@ -33,6 +38,7 @@ from pydantic import BaseModel, Field
 from ext_proc.messages import (
     CacheableResult,
     CompleteRequest,
+    Generation,
     HeadersOnly,
     McpCall,
     McpList,
@@ -49,20 +55,24 @@ from ext_proc.policy import Context, Deny, Expression, Mutation, Policy, Verdict
 from gatehouse_policies.access_rules import (
     KNOWN_METHODS,
     AmbiguousUri,
-    Annotation,
     CompiledRule,
     Kind,
     Rule,
     Rules,
     Subject,
 )
+from gatehouse_policies.hosted_tools import names_of
 from gatehouse_policies.resource_uris import sample_of
-from gatehouse_policies.tool_definitions import KnownTools, Learning, ToolDefinition
+from gatehouse_policies.tool_annotations import annotations_of, says
+from gatehouse_policies.tool_definitions import KnownTools, Learning
 
 _MOST_URIS = 1000  # in one subscription
+_MOST_HOSTED = 128  # in one request: as many tools as OpenAI takes
 
 _AMBIGUOUS = Deny("resource-ambiguous", "this URI could be read in several ways: write it in its normal form")
 _TOO_MANY = Deny("resources-too-many", f"a subscription names at most {_MOST_URIS} resources here")
+_HOSTED_AMBIGUOUS = Deny("hosted-tool-ambiguous", "a tool of the provider's could be read in several ways")
+_HOSTED_TOO_MANY = Deny("hosted-tools-too-many", f"a request brings at most {_MOST_HOSTED} tools of the provider's")
 _UNKNOWN = Deny("method-unknown", "this method is not known here")
 _UNLISTED = Deny(
     "tool-unlisted",
@@ -113,8 +123,8 @@ class ToolAccess(Policy[Parameters, None]):
         allowed = found.allows(ctx.variables())
         return not found.rule.unless_annotated if allowed else _denied(subject, found.rule.message)
 
-    def on_request(self, message: McpCall, ctx: Context[None]) -> Verdict:
-        return self._decide(message, ctx)[0]
+    def on_request(self, message: McpCall | Generation, ctx: Context[None]) -> Verdict:
+        return self._hosted(message, ctx) if isinstance(message, Generation) else self._decide(message, ctx)[0]
 
     def on_response(self, message: McpList, ctx: Context[None]) -> Verdict:
         shows = self._shows(message, ctx)
@@ -136,6 +146,28 @@ class ToolAccess(Policy[Parameters, None]):
                 return None
         private = message.as_private()
         return None if private is message else Mutation(message=private)
+
+    def _hosted(self, message: Generation, ctx: Context[None]) -> Verdict:
+        """What is said of the tools that a provider would run: each of them must be allowed."""
+        tools = message.hosted_tools
+        if len(tools) > _MOST_HOSTED:
+            return _HOSTED_TOO_MANY
+        labels: list[str] = []
+        for tool in tools:
+            names = names_of(tool)
+            if names is None and self._rules.name_hosted:
+                return _HOSTED_AMBIGUOUS
+            for name in names or [tool.kind]:
+                subject = Subject("hosted-tool", name)
+                found = self._rules.first("", subject, ctx.server)
+                if found is None and self.parameters.default == "deny":
+                    return _denied(subject, "")
+                if found is not None and not found.allows({**ctx.variables(message), "args": tool.parameters}):
+                    return _denied(subject, found.rule.message)
+                labels.append("default" if found is None else found.label)
+        if labels:
+            ctx.because(", ".join(dict.fromkeys(labels)))
+        return None
 
     def _decide(self, message: McpCall, ctx: Context[None]) -> tuple[Verdict, CompiledRule | None]:
         """What the names and the condition say, and the rule that allowed it, if one did."""
@@ -173,7 +205,7 @@ class ToolAccess(Policy[Parameters, None]):
                 return False
             if found is None:
                 return self.parameters.default == "allow"
-            if found.rule.unless_annotated and _says(entry.get("annotations"), found.rule.unless_annotated):
+            if found.rule.unless_annotated and says(entry.get("annotations"), found.rule.unless_annotated):
                 return False
             if found.about_args and kind != "resource":
                 return True
@@ -198,14 +230,16 @@ class _ByAnnotations(ToolAccess):
 
     def __init__(self, name: str, parameters: Parameters) -> None:
         super().__init__(name, parameters)
-        self._known: KnownTools[Mapping[str, bool]] = KnownTools(_annotations, parameters.learning)
+        self._known: KnownTools[Mapping[str, bool]] = KnownTools(annotations_of, parameters.learning)
 
-    async def on_request(self, message: McpCall, ctx: Context[None]) -> Verdict:  # type: ignore[override]
+    async def on_request(self, message: McpCall | Generation, ctx: Context[None]) -> Verdict:  # type: ignore[override]
+        if isinstance(message, Generation):
+            return self._hosted(message, ctx)
         verdict, rule = self._decide(message, ctx)
         if verdict is not None or rule is None or not rule.rule.unless_annotated:
             return verdict
         told = await self._known.get(message.target, ctx)
-        if not _says(told, rule.rule.unless_annotated):
+        if not says(told, rule.rule.unless_annotated):
             return None
         if told is None:
             return _UNLISTED
@@ -239,9 +273,10 @@ def _is_about_reads(rule: Rule) -> bool:
     """Whether a rule may be about `resources/read` or `server/discover`."""
     if rule.methods and not any(fnmatch.fnmatchcase(method, glob) for method in _CACHED for glob in rule.methods):
         return False
-    return bool(rule.resources) or not (rule.tools or rule.prompts)
+    return bool(rule.resources) or not (rule.tools or rule.prompts or rule.hosted)
 
 
+_NOT_HOSTED = "the model's provider may not run one of these tools itself here"
 _CACHED = ("resources/read", "server/discover")
 _KINDS: Mapping[type[McpCall], Kind] = {ToolCall: "tool", PromptGet: "prompt", ResourceRead: "resource"}
 _WORDS: Mapping[type[McpList], str] = {
@@ -285,20 +320,5 @@ def _subjects(message: McpCall) -> Sequence[Subject]:
 
 def _denied(subject: Subject, message: str) -> Deny:
     what = subject.kind or "method"
-    return Deny(f"{what}-not-allowed", message or f"this {what} is not allowed here")
-
-
-def _annotations(definition: ToolDefinition) -> tuple[Mapping[str, bool], int]:
-    return definition.annotations, len(definition.annotations) * 64
-
-
-def _says(annotations: Any, listed: Iterable[Annotation]) -> bool:
-    """Whether a tool says any of this of itself; what it does not say is as MCP takes it (schema, ToolAnnotations)."""
-    told = annotations if isinstance(annotations, Mapping) else {}
-    read_only = told.get("readOnlyHint") is True
-    says: Mapping[Annotation, bool] = {
-        "destructive": not read_only and told.get("destructiveHint") is not False,
-        "open_world": told.get("openWorldHint") is not False,
-        "writes": not read_only,
-    }
-    return any(says[annotation] for annotation in listed)
+    general = f"this {what} is not allowed here" if what != "hosted-tool" else _NOT_HOSTED
+    return Deny(f"{what}-not-allowed", message or general)

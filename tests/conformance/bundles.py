@@ -97,7 +97,10 @@ def guarded(state: str) -> str:
     """
     return _text(
         {"name": "headers", "type": "header-integrity"},
+        # It looks at every call and every answer to one, and asks about none: whom would the suite ask?
+        {"name": "yes", "type": "confirm", "parameters": {"tools": ["irreversible_*"]}},
         {"name": "sessions", "type": "session-binding"},
+        {"name": "asks", "type": "server-requests", "parameters": {"default": "allow"}},
         _rules(ALL_TOOLS),
         # The suite calls tools that it was never shown.
         {"name": "shapes", "type": "tool-arguments", "parameters": {"unknown_schema": "allow"}},

@@ -38,7 +38,7 @@ LISTED = {"jsonrpc": "2.0", "id": 1, "result": {"tools": TOOLS, "cacheScope": "p
 def every_policy(keys: Path) -> dict[str, Any]:
     """A bundle in which `ann` may read and `root` may do all."""
     admin = "'admin' in identity.groups"
-    order = ["resource", "headers", "sessions", "callers", "shapes", "loops"]
+    order = ["resource", "headers", "sessions", "asks", "callers", "shapes", "loops"]
     return {
         "apiVersion": "gatehouse/v1",
         "kind": "Bundle",
@@ -56,6 +56,7 @@ def every_policy(keys: Path) -> dict[str, Any]:
             },
             {"name": "headers", "type": "header-integrity", "timeout": "9s"},
             {"name": "sessions", "type": "session-binding", "timeout": "9s"},
+            {"name": "asks", "type": "server-requests", "timeout": "9s"},
             {
                 "name": "callers",
                 "type": "tool-access",

@@ -21,6 +21,7 @@ from pydantic import BaseModel
 
 server = MCPServer("stateful")
 NAME = ["?"]
+DELETED: list[str] = []
 
 
 class Approval(BaseModel):
@@ -50,6 +51,19 @@ def search(query: str) -> str:
 def pay(amount: int, approval: Annotated[Approval, Resolve(ask)]) -> str:
     """Pays once a person has approved."""
     return f"paid {amount}" if approval.approved else "not paid"
+
+
+@server.tool()
+def delete_file(path: str) -> str:
+    """Deletes nothing, and keeps in mind that it was asked to."""
+    DELETED.append(path)
+    return f"deleted {path}"
+
+
+@server.tool()
+def deleted() -> list[str]:
+    """What it was asked to delete."""
+    return DELETED
 
 
 def main() -> None:

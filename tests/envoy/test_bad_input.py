@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 
 from tests.envoy.attacked import LEGACY, attacked, every_policy, lines, patient, published, sent
 from tests.envoy.exchanges import CHUNKED, HEADERS, LIST, answer_to, call
@@ -91,6 +91,9 @@ def test_whatever_a_client_sends_it_gets_an_answer_that_it_can_read_and_only_wha
 def test_whatever_a_server_answers_a_request_its_client_can_read_it(running: Running) -> None:
     @settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
     @given(hostile.bodies(batches=False))
+    # A document that asks, and is no answer to what its client asked.
+    @example(b'{"jsonrpc": "2.0", "method": "tasks/get", "params": {"taskId": "t"}}')
+    @example(b'{"jsonrpc": "2.0", "id": 7, "method": "tasks/get", "params": {"taskId": "t"}}')
     def fuzzed(body: bytes) -> None:
         running.upstream.answer_with(pieces([body], "application/json"))
         answer = sent(running, LIST, lines())

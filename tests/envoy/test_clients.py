@@ -45,7 +45,7 @@ policies:
 """
 WIRES = {"legacy": "2025-11-25", "2026-07-28": "2026-07-28", "auto": "2026-07-28"}
 GROUPS: dict[str, list[str] | None] = {"anonymous": None, "analyst": ["analysts"], "admin": ["admin", "staff"]}
-READS = ["search", "docs.read", "docs.report", "docs.statistics", "docs.echo"]
+READS = ["search", "docs.read", "docs.report", "docs.statistics", "docs.echo", "docs.order"]
 SEES = {"anonymous": {"search"}, "analyst": {*READS}, "admin": {*READS, "delete_file"}}
 UNICODE = "grüße 🦊 \u0000 \u2028 e\u0301 \ufeff \"'\\ </script> \U0010ffff"
 

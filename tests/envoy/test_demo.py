@@ -117,8 +117,8 @@ def test_the_tour_ends_with_1_when_a_bundle_decides_otherwise(tmp_path: Path) ->
     lenient.write_text(DEFAULT.read_text().replace("default: deny", "default: allow"))
     done = demo_once("--bundle", str(lenient))
     assert done.returncode == 1
-    # Nothing is hidden from the admin's list any more, and the tool that no rule names can be called.
-    assert f"3 of {len(STEPS)} steps were not as expected." in done.stdout
+    # Nothing is hidden from lists any more, and the tool that no rule names can be called.
+    assert f"4 of {len(STEPS)} steps were not as expected." in done.stdout
     assert "name,salary" in done.stdout
 
 
@@ -145,7 +145,7 @@ def test_the_demo_stays_up_until_it_is_told_to_end_and_leaves_nothing_behind(num
         assert demo.process.poll() is None
         assert "Try it yourself, in another terminal:" in demo.output
         assert demo.output.count("curl -s ") >= 8
-        assert len(demo.children) == 5  # Envoy, Gatehouse, the MCP server, two models
+        assert len(demo.children) == 6  # Envoy, Gatehouse, the MCP server, an agent, two models
         assert len(demo.ports()) == 2
         demo.process.send_signal(number)
         rest, _ = demo.process.communicate(timeout=SECONDS)
@@ -162,8 +162,8 @@ def test_a_tour_that_is_interrupted_was_not_as_expected_and_leaves_nothing_behin
         [*DEMO, "--once"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     with ended(process):
-        # All five are started, and the tour is at its beginning or about to begin.
-        children = wait_for(lambda: found if len(found := children_of(process.pid)) == 5 else None, "five children")
+        # All six are started, and the tour is at its beginning or about to begin.
+        children = wait_for(lambda: found if len(found := children_of(process.pid)) == 6 else None, "six children")
         process.send_signal(signal.SIGINT)
         _, told = process.communicate(timeout=SECONDS)
     assert process.returncode == 1

@@ -52,12 +52,14 @@ policies:
   - {name: guard, type: "tests.envoy.policies:Guard"}
   - {name: sentences, type: "tests.envoy.policies:Sentences"}
   - {name: tokens, type: usage}
-  - {name: access, type: tool-access, parameters: {rules: [{methods: ["*"], allow: true}, {tools: ["*"], allow: true}]}}
+  - {name: access, type: tool-access, parameters: {default: allow}}
 """
 DECIDING = ["guarded", "held"]
 WAYS = ["ungoverned", "watched", *DECIDING]
 APIS = sorted({recording.api for recording in RECORDINGS.values()})
-READ = {"watched": {"chat_completions", "mcp"}, "guarded": {"chat_completions", "mcp"}, "held": {"chat_completions"}}
+GOOGLE = {"generateContent", "streamGenerateContent", "google_batchEmbedContents"}
+ALL = {"chat_completions", "responses", "messages", "count_tokens", "mcp"} | GOOGLE
+READ = {"watched": ALL, "guarded": ALL, "held": {"chat_completions", "responses"}}
 
 
 def with_every_path(bootstrap: str) -> str:

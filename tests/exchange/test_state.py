@@ -71,7 +71,7 @@ def test_policies_that_agree_on_a_space_count_together() -> None:
 
 def test_the_policy_in_the_document_counts_for_each_caller() -> None:
     text = DOCUMENT.read_text(encoding="utf-8")
-    (example,) = [found for found in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "keeps_state" in found]
+    (example,) = [found for found in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "CallsPerHour" in found]
     names: dict[str, Any] = {"__name__": "example"}
     exec(compile(example, "docs/policies.md", "exec"), names)
     policy = names["CallsPerHour"]("calls", names["Parameters"](calls_per_hour=2))

@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ext_proc.codecs.auto import McpByBody, by_body, candidates
+from ext_proc.codecs.a2a import A2aCodec
+from ext_proc.codecs.auto import A2aByBody, McpByBody, by_body, candidates
 from ext_proc.codecs.codec import Codec, Decoder, Frame
 from ext_proc.codecs.mcp import McpCodec
 from ext_proc.codecs.openai_chat import OpenAiChatCodec
@@ -29,7 +30,7 @@ from tests.fuzz.inputs import cuttings, parts
 
 SMALL = Limits(request_body=200, response_body=200, event=100, hold_back=60, json_depth=4, json_values=40, batch=2)
 LIMITS = (Limits(), SMALL)
-AUTO: tuple[Codec, ...] = (OpenAiChatCodec(), McpByBody())  # as bundle/protocols.py has them
+AUTO: tuple[Codec, ...] = (OpenAiChatCodec(), A2aByBody(), McpByBody())  # as bundle/protocols.py has them
 DENY = Deny("fuzzed", "not this one")
 JSON = Headers.of(content_type="application/json")
 EVENTS = Headers.of(content_type="text/event-stream")
@@ -39,6 +40,21 @@ MCP_HEADS = tuple(
     for version in ({}, {"mcp_protocol_version": "2025-03-26"}, {"mcp_protocol_version": "2026-07-28"})
 )
 OPENAI_HEADS = (RequestHead("POST", "/v1/chat/completions", "example.test", JSON),)
+A2A_HEADS = tuple(
+    RequestHead("POST", "/agent", "example.test", Headers.of(content_type="application/json", **version))
+    for version in ({}, {"a2a_version": "1.0"})
+)
+# What is asked in either version, in a stream or not, and nothing that is known.
+A2A_ASKED = (
+    *(
+        b'{"jsonrpc":"2.0","id":1,"method":"%b","params":{"message":{"parts":[]}}}' % method
+        for method in (b"SendMessage", b"SendStreamingMessage", b"message/send", b"message/stream")
+    ),
+    b'{"jsonrpc":"2.0","id":1,"method":"ListTasks"}',
+    b'{"jsonrpc":"2.0","id":1,"method":"GetExtendedAgentCard"}',
+    b'{"jsonrpc":"2.0","id":1,"method":"tasks/pushNotificationConfig/list","params":{"id":"t"}}',
+    b"",
+)
 # A call, a list, both at once, and nothing that is known.
 MCP_ASKED = (
     b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a"}}',
@@ -172,6 +188,16 @@ def mcp_answer(data: bytes) -> None:
     _answers(McpCodec(), MCP_HEADS, MCP_ASKED, data)
 
 
+def a2a_request(data: bytes) -> None:
+    """A2A's requests, of both versions."""
+    _requests(A2aCodec(), A2A_HEADS, data)
+
+
+def a2a_answer(data: bytes) -> None:
+    """A2A's answers, in JSON and in events."""
+    _answers(A2aCodec(), A2A_HEADS, A2A_ASKED, data)
+
+
 def openai_request(data: bytes) -> None:
     """Requests for chat completions."""
     _requests(OpenAiChatCodec(), OPENAI_HEADS, data)
@@ -186,7 +212,7 @@ def auto(data: bytes) -> None:
     """The choice by the body: no cutting changes it, its codec reads the body, and no MCP passes for something else."""
     choices, (body,) = parts(data, 1)
     chosen: list[Codec] = []
-    head = choices.of(MCP_HEADS)
+    head = choices.of((*MCP_HEADS, *A2A_HEADS))
     asked = candidates(AUTO, head)
     found = _partitions(lambda: SniffingDecoder(asked, head, Limits(), chosen.append), body, Limits().request_body)
     codec = by_body(asked, head, body)
@@ -202,5 +228,6 @@ def auto(data: bytes) -> None:
         parse(body, DEPTH)
     except JsonError:
         raise AssertionError("what is broken was taken for something else than MCP") from None
-    as_mcp = messages_of(McpCodec().request_decoder(head, Limits()), body)
-    assert all(isinstance(message, Opaque) for message in as_mcp), "an MCP message was taken for something else"
+    for name, one in (("MCP", McpCodec()), ("A2A", A2aCodec())):
+        read = messages_of(one.request_decoder(head, Limits()), body)
+        assert all(isinstance(message, Opaque) for message in read), f"an {name} message was taken for something else"

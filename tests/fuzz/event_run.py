@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from ext_proc.codecs.a2a import A2aCodec
 from ext_proc.codecs.codec import Codec
 from ext_proc.codecs.mcp import McpCodec
 from ext_proc.codecs.openai_chat import OpenAiChatCodec
@@ -87,6 +88,7 @@ CODECS: tuple[tuple[tuple[Codec, ...], str], ...] = (
     ((OpenAiChatCodec(),), "/v1/chat/completions"),
     (AUTO, "/mcp"),
     (AUTO, "/v1/models"),
+    ((A2aCodec(),), "/agent"),
 )
 _MODES = (BodyMode.NONE, BodyMode.BUFFERED, BodyMode.STREAMED, BodyMode.FULL_DUPLEX_STREAMED, BodyMode.BUFFERED_PARTIAL)
 _LATE = Decision(denial=Deny("late", "late"))

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ext_proc.codecs.a2a import A2aCodec
 from ext_proc.codecs.codec import Codec
 from ext_proc.codecs.mcp import McpCodec
 from ext_proc.codecs.openai_chat import OpenAiChatCodec
@@ -130,6 +131,12 @@ _MCP_POLICIES: Policies = (
     lambda: Guard(b"secret"),
     Watcher,
 )
+_A2A_POLICIES: Policies = (
+    lambda: Guard(b"secret"),
+    lambda: on_texts.Replace("the", "THE"),
+    lambda: on_texts.DenyWord("secret"),
+    Watcher,
+)
 _OPENAI_POLICIES: Policies = (
     on_texts.Nothing,
     lambda: on_texts.Replace("the", "THE"),
@@ -146,6 +153,13 @@ def mcp_exchange(data: bytes) -> None:
     choices, (asked, answered) = parts(data, 2)
     codecs = choices.of(((McpCodec(),), AUTO))
     _laws(_Scene(codecs, "/mcp", choices, asked, answered), choices, _MCP_POLICIES)
+
+
+def a2a_exchange(data: bytes) -> None:
+    """A whole exchange with an agent, by A2A's own codec or by `auto`, through small policies."""
+    choices, (asked, answered) = parts(data, 2)
+    codecs = choices.of(((A2aCodec(),), AUTO))
+    _laws(_Scene(codecs, "/agent", choices, asked, answered), choices, _A2A_POLICIES)
 
 
 def openai_exchange(data: bytes) -> None:

@@ -92,9 +92,15 @@ def _left_in_time(run: Run, frames: Sequence[Frame], left: bytes, forbidden: set
 
 
 def _reader(run: Run, head: RequestHead) -> Codec | None:
-    """Who reads the request, as far as its headers tell; None if nobody can."""
+    """Who reads the request, as its headers tell, or else what came of its body; None if nobody can."""
     found = candidates(run.codecs, head)
-    return found[0] if found and can_decode(head.headers) and not is_upgrade(head) else None
+    if not found or not can_decode(head.headers) or is_upgrade(head):
+        return None
+    chosen: list[Codec] = []
+    if found[0].matches(head) is not Match.YES:
+        sniffing = SniffingDecoder(found, head, run.limits, chosen.append)
+        _decoded(read_through(sniffing, head.headers, run.limits), run.came(REQUEST))
+    return chosen[0] if chosen else found[0]
 
 
 def _request_decoder(run: Run, head: RequestHead) -> Decoder:

@@ -85,10 +85,50 @@ def tool_calls() -> Sequence[Exchange]:
 
 
 @cache
+def agent_tasks() -> Sequence[Exchange]:
+    """Exchanges of A2A, made up, of both versions, in JSON and in events."""
+    said = {"messageId": "m", "contextId": "c", "parts": [{"text": "the secret"}, {"data": {"a": ["the"]}}]}
+    working, done = ({"state": f"TASK_STATE_{word}", "message": said} for word in ("WORKING", "COMPLETED"))
+    task = {"id": "t", "contextId": "c", "status": working, "artifacts": [said], "history": [said]}
+    update = {"taskId": "t", "contextId": "c", "status": done}
+    artifact = {"taskId": "t", "contextId": "c", "artifact": said}
+    push = {"taskId": "t", "id": "n", "url": "https://a.example/", "authentication": {"scheme": "Bearer"}}
+    old: list[Any] = [{**each, "kind": kind} for kind, each in (("task", task), ("artifact-update", artifact))]
+    old += [{**update, "kind": "status-update", "status": {"state": "failed"}, "final": True}]
+    new = [{"task": task}, {"artifactUpdate": artifact}, {"statusUpdate": update}]
+    sent = {"message": {**said, "taskId": "t"}, "configuration": {"taskPushNotificationConfig": push}}
+    exchanges: list[tuple[str, Any, list[Any]]] = [
+        ("SendStreamingMessage", sent, new),
+        ("message/stream", {"message": said}, old),
+        ("SendMessage", sent, [{"message": said}]),
+        ("message/send", {"message": said}, old[:1]),
+        ("GetTask", {"id": "t"}, [task]),
+        ("tasks/cancel", {"id": "t"}, old[:1]),
+        ("ListTasks", {"contextId": "c"}, [{"tasks": [task, task], "totalSize": 2}]),
+        ("CreateTaskPushNotificationConfig", push, [push]),
+        ("tasks/pushNotificationConfig/delete", {"id": "t", "pushNotificationConfigId": "n"}, [None]),
+        ("GetExtendedAgentCard", {}, [{"name": "A", "url": "https://a.example/", "signatures": [{"protected": "x"}]}]),
+    ]
+    found = []
+    for method, params, results in exchanges:
+        asked = _json({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
+        answers = [_json({"jsonrpc": "2.0", "id": 1, "result": each}) for each in results]
+        answers.append(_json({"jsonrpc": "2.0", "id": 1, "error": {"code": -32001, "message": "the task is unknown"}}))
+        found.append((asked, b"".join(b"data: " + answer + b"\r\n\r\n" for answer in answers)))
+        found += [(asked, answer) for answer in answers]
+    return found
+
+
+@cache
 def _examples() -> Sequence[bytes]:
     """The examples of MCP's specification."""
     lines = (DATA / "mcp" / "examples_2026-07-28.jsonl").read_text("utf-8").splitlines()
     return [json.loads(line)["text"].encode()[:LONGEST] for line in lines]
+
+
+def _asked() -> list[bytes]:
+    """Requests of all formats."""
+    return [asked for asked, _ in (*tool_calls(), *agent_tasks(), *chats())]
 
 
 def _json(value: Any) -> bytes:
@@ -147,7 +187,9 @@ def _chosen(bodies: Iterable[Sequence[bytes]]) -> list[bytes]:
 
 def _events() -> list[bytes]:
     """Whole exchanges as lists of events: bodies in one piece, in pieces, and many times over."""
+    # By the positions of their codecs in event_run.py.
     exchanges = [(0, each) for each in tool_calls()] + [(1, each) for each in chats()]
+    exchanges += [(4, each) for each in agent_tasks()]
     found = []
     for number, (codec, exchange) in enumerate(exchanges * 2):
         any_of = Random(number).choice
@@ -187,17 +229,35 @@ def _event_list(
     return joined(bytes((*setting, *(number for step in steps for number in step), 7, 0)), asked, answered)
 
 
+def _texts() -> list[bytes]:
+    """Texts of tools: attacks, and honest ones, in many scripts."""
+    lines = [
+        line for path in sorted((DATA / "scanning").glob("*.jsonl")) for line in path.read_text("utf-8").splitlines()
+    ]
+    told = [json.loads(line)["text"].encode() for line in lines]
+    return [
+        *told[::4],
+        *(text for text in told if not text.isascii() or b"\x1b" in text),
+        "\x1b7\ufe0f\u20e3\x1b]0;a\x07".encode(),
+        b"\xff\x1b[0;1m",
+    ]
+
+
 _MAKERS: Mapping[str, Callable[[], list[bytes]]] = {
     "sse": _sse,
     "json": _documents,
     "content_encoding": _encoded,
+    "texts": _texts,
     "wire": _wire,
     "mcp_request": lambda: _chosen([(body,) for body in (*_examples(), *(asked for asked, _ in tool_calls()))]),
     "mcp_answer": lambda: _chosen([(body,) for body in (*_examples(), *(answer for _, answer in tool_calls()))]),
+    "a2a_request": lambda: _chosen([(asked,) for asked, _ in agent_tasks()]),
+    "a2a_answer": lambda: _chosen([(answer,) for _, answer in agent_tasks()]),
     "openai_request": lambda: _chosen([(asked,) for asked, _ in chats()]),
     "openai_answer": lambda: _chosen([(answer,) for _, answer in chats()]),
-    "auto": lambda: _chosen([(body,) for body in (*_examples(), *(asked for asked, _ in (*tool_calls(), *chats())))]),
+    "auto": lambda: _chosen([(body,) for body in (*_examples(), *_asked())]),
     "mcp_exchange": lambda: _chosen(tool_calls()),
+    "a2a_exchange": lambda: _chosen(agent_tasks()),
     "openai_exchange": lambda: _chosen(chats()),
     "events": _events,
 }

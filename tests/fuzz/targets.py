@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from tests.fuzz.codec_laws import auto, mcp_answer, mcp_request, openai_answer, openai_request
+from tests.fuzz.codec_laws import a2a_answer, a2a_request, auto, mcp_answer, mcp_request, openai_answer, openai_request
 from tests.fuzz.event_laws import events
-from tests.fuzz.exchange_laws import mcp_exchange, openai_exchange
+from tests.fuzz.exchange_laws import a2a_exchange, mcp_exchange, openai_exchange
 from tests.fuzz.framing_laws import content_encoding, json_documents, sse
+from tests.fuzz.scanning_laws import texts
 from tests.fuzz.wire_laws import wire
 
 Target = Callable[[bytes], None]
@@ -23,13 +24,17 @@ TARGETS: Mapping[str, Target] = {
     "sse": sse,
     "json": json_documents,
     "content_encoding": content_encoding,
+    "texts": texts,
     "wire": wire,
     "mcp_request": mcp_request,
     "mcp_answer": mcp_answer,
+    "a2a_request": a2a_request,
+    "a2a_answer": a2a_answer,
     "openai_request": openai_request,
     "openai_answer": openai_answer,
     "auto": auto,
     "mcp_exchange": mcp_exchange,
+    "a2a_exchange": a2a_exchange,
     "openai_exchange": openai_exchange,
     "events": events,
 }

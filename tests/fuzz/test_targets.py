@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
+from ext_proc.codecs.a2a import A2aCodec
 from ext_proc.codecs.auto import McpByBody
+from ext_proc.codecs.jsonrpc_frames import JsonDecoder
+from ext_proc.codecs.llm_frames import LlmFrame
 from ext_proc.codecs.mcp import McpCodec
-from ext_proc.codecs.mcp_frames import JsonDecoder
 from ext_proc.codecs.openai_chat import OpenAiChatCodec
-from ext_proc.codecs.openai_chat_frames import ChatFrame
 from ext_proc.engine.exchange import Exchange
 from ext_proc.engine.half import Half
 from ext_proc.engine.pipeline import Pipeline
@@ -22,6 +23,7 @@ from ext_proc.framing import json_splice, sse
 from ext_proc.framing.body import WholeBody
 from ext_proc.framing.content_encoding import Decompressor
 from ext_proc.headers import HeaderMutation, Headers
+from ext_proc.scanning import hidden
 from ext_proc.trail import Stage
 from ext_proc.wire import decode as wire
 from tests.exchange import text_policies as on_texts
@@ -104,6 +106,12 @@ def test_a_decoder_of_codings_that_depends_on_the_cutting_is_found(monkeypatch: 
     assert broken("content_encoding") == "the verdict depends on the cutting"
 
 
+def test_a_character_that_is_kept_for_what_is_stripped_is_found(monkeypatch: Patch) -> None:
+    kept = hidden._kept
+    monkeypatch.setattr(hidden, "_kept", lambda text, at, since: kept(text, at, 0))
+    assert broken("texts") == "something hidden is left"
+
+
 def test_an_error_of_another_kind_from_the_wire_is_found(monkeypatch: Patch) -> None:
     monkeypatch.setattr(wire, "DecodeError", KeyError)
     assert broken("wire").startswith("Error parsing message")
@@ -115,7 +123,7 @@ def test_a_header_that_gets_lost_on_the_wire_is_found(monkeypatch: Patch) -> Non
     assert broken("wire") == "a name not in lower case"
 
 
-@pytest.mark.parametrize("name", ["mcp_request", "mcp_answer"])
+@pytest.mark.parametrize("name", ["mcp_request", "mcp_answer", "a2a_request", "a2a_answer"])
 def test_a_decoder_that_loses_a_byte_is_found(name: str, monkeypatch: Patch) -> None:
     feed = JsonDecoder.feed
     monkeypatch.setattr(JsonDecoder, "feed", lambda self, data: feed(self, data.rstrip()))
@@ -128,20 +136,20 @@ def test_a_decoder_without_a_limit_is_found(name: str, monkeypatch: Patch) -> No
     assert broken(name) == "more is held than the limit"
 
 
-@pytest.mark.parametrize("name", ["mcp_answer", "openai_answer"])
+@pytest.mark.parametrize("name", ["mcp_answer", "a2a_answer", "openai_answer"])
 def test_a_codec_that_promises_too_little_is_found(name: str, monkeypatch: Patch) -> None:
-    codec = {"mcp_answer": McpCodec, "openai_answer": OpenAiChatCodec}[name]
+    codec = {"mcp_answer": McpCodec, "a2a_answer": A2aCodec, "openai_answer": OpenAiChatCodec}[name]
     monkeypatch.setattr(codec, "answers", lambda self, requests: ())
     assert broken(name) == "a message that was not promised"
 
 
 def test_a_frame_that_does_not_take_new_text_is_found(monkeypatch: Patch) -> None:
-    monkeypatch.setattr(ChatFrame, "encode", lambda self, changes, joined=(), texts=None: self._own(changes, {}))
+    monkeypatch.setattr(LlmFrame, "encode", lambda self, changes, joined=(), texts=None: self._own(changes, {}))
     assert broken("openai_answer") == "new text reads otherwise"
 
 
 def test_a_choice_that_lets_broken_mcp_pass_is_found(monkeypatch: Patch) -> None:
-    monkeypatch.setattr(McpByBody, "sniff", lambda self, body: body.startswith(b'{"jsonrpc"'))
+    monkeypatch.setattr(McpByBody, "sniff", lambda self, head, values: values is not None and len(values) > 1)
     assert broken("auto") in (
         "what is broken was taken for something else than MCP",
         "an MCP message was taken for something else",

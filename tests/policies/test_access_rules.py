@@ -28,6 +28,8 @@ MIXED = rules(
     {"resources": ["file:///srv/*"], "prompts": ["b"]},
     {"tools": ["*"], "methods": ["tools/list"]},
     {"methods": ["*/get", "ping"]},
+    {"hosted": ["web_search*", "mcp:https://a.example/*"], "servers": ["s"]},
+    {"hosted": ["mcp:*"], "tools": ["c"]},
 )
 
 
@@ -36,7 +38,13 @@ MIXED = rules(
     [
         (CALL, Subject("tool", "a"), "rules[0]"),
         (CALL, Subject("tool", "bc"), "rules[0]"),
-        (CALL, Subject("tool", "c"), ""),
+        (CALL, Subject("tool", "c"), "rules[6]"),
+        (CALL, Subject("tool", "d"), ""),
+        ("", Subject("hosted-tool", "web_search_preview"), "rules[5]"),
+        ("", Subject("hosted-tool", "mcp:https://a.example/x"), "rules[5]"),
+        ("", Subject("hosted-tool", "mcp:https://b.example/x"), "rules[6]"),
+        ("", Subject("hosted-tool", "c"), ""),
+        ("", Subject("hosted-tool", "ping"), ""),
         (GET, Subject("prompt", "a"), "rules[4]"),
         (GET, Subject("prompt", "b"), "rules[2]"),
         (READ, Subject("resource", "file:///srv/x"), "rules[2]"),
@@ -56,6 +64,7 @@ def test_the_first_rule_that_is_about_it_is_found(method: str, subject: Subject,
 def test_the_same_name_on_another_server_is_another() -> None:
     assert label(MIXED, GET, Subject("prompt", "a"), "other") == "rules[1]"
     assert label(MIXED, GET, Subject("prompt", "a"), "s") == "rules[4]"
+    assert label(MIXED, "", Subject("hosted-tool", "web_search"), "other") == ""
 
 
 def test_a_uri_without_one_meaning_is_told_each_time() -> None:

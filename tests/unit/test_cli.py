@@ -19,6 +19,7 @@ import ext_proc
 from ext_proc import cli
 from ext_proc.bundle import reference
 from ext_proc.bundle.identity_models import ApiKeyPart
+from ext_proc.bundle.protocols import PROTOCOLS
 from tests.unit.bundle.building import PLUGINS, good
 
 runner = CliRunner()
@@ -50,7 +51,7 @@ def test_every_problem_is_printed_with_line_path_value_and_what_was_expected(bun
     assert result.exit_code == 1
     assert result.output.splitlines() == [
         f"{bundle}:1: error: apiVersion: expected 'gatehouse/v1' (found 'v9')",
-        f"{bundle}:9: error: routes[0].protocol: unknown protocol; known are auto, mcp, openai; "
+        f"{bundle}:9: error: routes[0].protocol: unknown protocol; known are {', '.join(sorted(PROTOCOLS))}; "
         "did you mean 'mcp'? (found 'mpc')",
         f"{bundle}: 2 error(s)",
     ]
@@ -176,6 +177,7 @@ def test_serve_hands_on_its_settings(monkeypatch: pytest.MonkeyPatch, bundle: Pa
         "GATEHOUSE_BUNDLE": str(bundle),
         "GATEHOUSE_LISTEN": "unix:/tmp/x.sock",
         "GATEHOUSE_ADMIN": "127.0.0.1:1",
+        "GATEHOUSE_PAGES": "unix:/tmp/pages.sock",
         "GATEHOUSE_REGION": "eu",
         "GATEHOUSE_OTLP_ENDPOINT": "http://127.0.0.1:4317",
         "GATEHOUSE_DRAIN_SECONDS": "2.5",
@@ -189,6 +191,7 @@ def test_serve_hands_on_its_settings(monkeypatch: pytest.MonkeyPatch, bundle: Pa
                 bundle=bundle,
                 listen="unix:/tmp/x.sock",
                 admin="127.0.0.1:1",
+                pages="unix:/tmp/pages.sock",
                 region="eu",
                 otlp_endpoint="http://127.0.0.1:4317",
                 drain_seconds=2.5,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -160,3 +162,14 @@ def test_what_is_no_condition_is_refused(value: object) -> None:
 def test_its_schema_says_what_is_written() -> None:
     schema = Rule.model_json_schema()["properties"]["allow"]
     assert schema["anyOf"] == [{"type": "boolean"}, {"title": "CEL expression", "type": "string"}]
+
+
+def test_the_evaluator_comes_without_its_command_line_which_stays_there_for_others() -> None:
+    script = """
+import sys
+import ext_proc.expressions
+assert not {"cel.cli", "prompt_toolkit"} & sys.modules.keys(), "a terminal's toolkit is loaded"
+import cel.cli
+assert cel.cli.__file__
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)

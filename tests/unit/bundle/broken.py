@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from ext_proc.bundle.protocols import PROTOCOLS
 from tests.unit.bundle.building import PLUGINS
 
 NAME = "expected a name of 1 to 63 lower-case letters, digits and dashes, such as who-may-call"
-PARTS = "limits, secrets, store, identity, clients, unmatched, headers, routes, policies"
+PARTS = "limits, secrets, store, identity, clients, pages, unmatched, headers, routes, policies"
 
 # The change to a good bundle, and the one problem that follows: path, message, value.
 BROKEN: list[tuple[str, Any, str, str, str]] = [
@@ -120,7 +121,7 @@ BROKEN: list[tuple[str, Any, str, str, str]] = [
         "routes.0.protocol",
         "mpc",
         "routes[0].protocol",
-        "unknown protocol; known are auto, mcp, openai; did you mean 'mcp'?",
+        f"unknown protocol; known are {', '.join(sorted(PROTOCOLS))}; did you mean 'mcp'?",
         "'mpc'",
     ),
     (

@@ -156,6 +156,24 @@ def test_what_is_probably_not_meant_is_a_warning(changes: dict[str, Any], path: 
     assert words in warning.message
 
 
+@pytest.mark.parametrize("protocol", ["mcp", "openai", "auto"])
+def test_a_policy_for_several_protocols_is_heard_on_a_route_of_each(protocol: str) -> None:
+    bundle = good()
+    bundle["routes"][0]["protocol"] = protocol
+    bundle["policies"][0].update(type="tool-access", parameters={"rules": [{"hosted": ["mcp:*"], "allow": False}]})
+    result = examined(bundle)
+    assert (result.problems, result.warnings) == ((), ())
+
+
+def test_a_policy_for_mcp_is_never_heard_on_a_route_of_agents() -> None:
+    bundle = good()
+    bundle["routes"][0]["protocol"] = "a2a"
+    result = examined(bundle)
+    assert result.rulebook is not None
+    (warning,) = result.warnings
+    assert (result.problems, warning.path) == ((), "routes[0].policies[0]")
+
+
 @pytest.mark.parametrize(
     ("earlier", "later", "reached"),
     [

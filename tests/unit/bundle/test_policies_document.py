@@ -14,7 +14,13 @@ from typer.testing import CliRunner
 
 from ext_proc import policy
 from ext_proc.cli import app
+from ext_proc.headers import Headers
+from ext_proc.identity import Identity, Kind
+from ext_proc.messages import RequestHead
+from ext_proc.stores.embedded import EmbeddedStore
+from ext_proc.stores.keyspace import Keyspace
 from ext_proc.testing import call, play
+from ext_proc.trail import Trail
 
 DOCUMENT = (Path(__file__).parents[3] / "docs" / "policies.md").read_text("utf-8")
 EXAMPLES = dict(re.findall(r"<!-- example: (\S+) -->\n```\w+\n(.*?)```", DOCUMENT, re.DOTALL))
@@ -62,3 +68,30 @@ def test_the_example_of_texts_does_what_it_says_in_both_directions() -> None:
     assert b"where is [project]?" in played.upstream.body
     assert played.client is not None
     assert played.client.json["result"]["content"][0]["text"] == "[project] is late"
+
+
+async def test_the_example_of_pages_opens_the_way_for_who_has_been_there() -> None:
+    (example,) = [text for text in re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL) if "has_pages" in text]
+    names: dict[str, Any] = {}
+    exec(example, names)
+    rules = names["HouseRules"]("rules", policy.NoParameters())
+    store = EmbeddedStore.in_memory()
+    person = Identity(Kind.HUMAN, "ann<b>", "i")
+
+    async def visit(method: str, identity: Identity = person) -> policy.Page:
+        kept = Keyspace(store, "rules")
+        page = await rules.page(policy.Visit(method, "/", "/gatehouse/rules", identity, kept, 0.0, "v"))
+        assert isinstance(page, policy.Page)
+        return page
+
+    async def denied() -> bool:
+        exchanged = policy.Exchanged(person, "r", "mcp", RequestHead("POST", "/mcp", "t", Headers()), Trail("t"))
+        exchanged.store = store
+        return await rules.on_request(None, policy.Context(exchanged, None, "rules")) is not None
+
+    assert (await visit("POST", Identity(Kind.DELEGATED_AGENT, "ann<b>", "i"))).status == 403
+    assert await denied()
+    assert 'action="/gatehouse/rules"' in (await visit("GET")).body
+    assert (await visit("POST")).reason == "read"
+    assert not await denied()
+    await store.close()

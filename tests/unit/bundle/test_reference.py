@@ -8,6 +8,7 @@ import pytest
 from pydantic import BaseModel
 
 from ext_proc.bundle import models, reference
+from ext_proc.bundle.protocols import PROTOCOLS
 from ext_proc.bundle.registry import PolicyTypes
 from tests.unit.bundle.plugins import Signed, ToolAllowlist, Unions
 
@@ -44,7 +45,7 @@ def test_sizes_durations_and_choices_are_written_as_an_operator_writes_them() ->
     assert "| `event` | size | `4MiB` |" in text
     assert "| `decision` | duration | `150ms` |" in text
     assert "| `mode` | `enforce` or `shadow` or `off` | `enforce` |" in text
-    assert "| `protocol` | `auto` or `mcp` or `openai` | required |" in text
+    assert f"| `protocol` | {' or '.join(f'`{name}`' for name in sorted(PROTOCOLS))} | required |" in text
     assert "### `routes[].allow_opaque[]`" in text
     assert "### `secrets.<name>`" in text
 

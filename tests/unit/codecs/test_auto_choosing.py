@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from ext_proc.bundle.protocols import PROTOCOLS
-from ext_proc.codecs.auto import McpByBody, by_body, candidates
+from ext_proc.codecs.auto import A2aByBody, McpByBody, by_body, candidates
 from ext_proc.codecs.codec import Match
 from ext_proc.codecs.mcp import McpCodec
 from ext_proc.headers import Headers
-from ext_proc.messages import RequestHead
+from ext_proc.limits import Limits
+from ext_proc.messages import Opaque, RequestHead
+from ext_proc.messages.a2a import OPERATIONS, OPERATIONS_03
 
 CODECS = PROTOCOLS["auto"].codecs()
-OPENAI, MCP = CODECS
+OPENAI, *_, A2A, MCP = CODECS
 
 
 def head(method: str, path: str, **headers: str) -> RequestHead:
@@ -37,7 +41,7 @@ def test_what_only_mcp_has_by_its_headers_is_mcps() -> None:
 
 def test_any_other_json_waits_for_its_body() -> None:
     assert MCP.matches(OTHER) is Match.MAYBE
-    assert candidates(CODECS, OTHER) == (MCP,)
+    assert candidates(CODECS, OTHER) == (A2A, MCP)
 
 
 def test_headers_of_mcps_say_nothing_of_a_body_that_may_be_something_else() -> None:
@@ -72,16 +76,81 @@ def test_what_nobody_reads_has_no_candidate() -> None:
     ],
 )
 def test_in_doubt_a_body_is_mcps_for_there_it_is_denied(body: bytes) -> None:
-    assert by_body((MCP,), OTHER, body) is MCP
+    assert by_body((A2A, MCP), OTHER, body) is MCP
 
 
 @pytest.mark.parametrize(
     "body", [b"{}", b"[]", b"1", b'"jsonrpc"', b'{"model":"m","messages":[]}', b'{"a":{"jsonrpc":"2.0"}}']
 )
 def test_json_of_another_format_is_nobodys(body: bytes) -> None:
-    assert by_body((MCP,), OTHER, body) is None
+    assert by_body((A2A, MCP), OTHER, body) is None
 
 
-def test_mcps_own_routes_need_no_second_look() -> None:
+def calling(method: str, **params: object) -> bytes:
+    return json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode()
+
+
+def test_an_agents_card_is_a2as_by_its_path() -> None:
+    for accept in ("*/*", "text/event-stream"):
+        fetch = head("GET", "/any/.well-known/agent-card.json", accept=accept)
+        assert candidates(CODECS, fetch) == (A2A,)
+    assert by_body((A2A,), fetch, b"") is A2A
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(calling(method) for method in sorted(OPERATIONS)),
+        *(calling(method, id="t") for method in OPERATIONS_03),
+        calling("SetTaskPushNotificationConfig"),  # of a draft
+        calling("message/send\n"),
+        b"[" + calling("SendMessage") + b"]",
+        b"[" + CALL + b"," + calling("tasks/get", id="t") + b"]",
+        b'{"m\\u0065thod":"SendMessage"}',
+        b'{"method":"SendMessage"}',
+        calling("tasks/get"),
+        calling("tasks/cancel", id="t", taskId="u"),
+        calling("tasks/cancel", ID="t", taskId="u"),
+        calling("tasks/get", taskId=None),
+        b'{"jsonrpc":"2.0","id":1,"method":"tasks/get","params":["t"]}',
+    ],
+)
+def test_a2as_methods_are_a2as_and_so_is_what_could_be_either_for_there_it_is_denied(body: bytes) -> None:
+    assert by_body((A2A, MCP), OTHER, body) is A2A
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(calling(method, taskId="t") for method in ("tasks/get", "tasks/cancel", "tasks/result", "tasks/list")),
+        *(calling(method) for method in ("initialize", "ping", "tools/call", "notifications/message", "x/SendMessage")),
+        b'{"jsonrpc":"2.0","id":1,"method":"x","params":{"method":"SendMessage"}}',
+        b'{"jsonrpc":"2.0","id":1,"Method":"SendMessage"}',
+        b'{"jsonrpc":"2.0","id":1,"method":["SendMessage"]}',
+    ],
+)
+def test_mcps_methods_are_mcps(body: bytes) -> None:
+    assert by_body((A2A, MCP), OTHER, body) is MCP
+
+
+@pytest.mark.parametrize("method", ["tools/call", "initialize", "vendor/x"])
+def test_a_header_that_says_a2a_takes_no_call_away_from_the_policies_for_mcp(method: str) -> None:
+    claimed = head("POST", "/any", content_type="application/json", a2a_version="1.0")
+    assert by_body((A2A, MCP), claimed, calling(method)) is MCP
+
+
+def test_what_its_params_say_is_mcps_and_its_header_a2as_is_denied() -> None:
+    claimed = head("POST", "/any", content_type="application/json", a2a_version="1.0")
+    body = calling("tasks/get", taskId="t")
+    assert by_body((A2A, MCP), claimed, body) is A2A
+    decoder = A2A.request_decoder(claimed, Limits())
+    (frame,) = [*decoder.feed(body), *decoder.close()]
+    assert isinstance(frame.messages[0], Opaque)
+    assert frame.messages[0].malformed
+
+
+def test_own_routes_need_no_second_look() -> None:
     assert PROTOCOLS["mcp"].codecs()[0].matches(OTHER) is Match.YES
     assert isinstance(MCP, McpByBody)
+    assert PROTOCOLS["a2a"].codecs()[0].matches(OTHER) is Match.YES
+    assert isinstance(A2A, A2aByBody)

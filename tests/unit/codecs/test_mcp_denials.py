@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from mcp_types import CallToolResult
 from mcp_types.jsonrpc import JSONRPCError, jsonrpc_message_adapter
+from mcp_types.methods import parse_server_request
 
 from ext_proc.messages import (
     McpAnswer,
@@ -16,6 +17,7 @@ from ext_proc.messages import (
     Message,
     Opaque,
     RequestHead,
+    ServerRequest,
     StreamOpen,
     ToolResult,
 )
@@ -230,9 +232,23 @@ def test_a_malformed_element_of_a_batch_has_its_error_where_its_id_is_known() ->
 
 
 def test_nothing_stands_in_the_place_of_what_nobody_waits_for() -> None:
-    body = event(notification()) + event(call("sampling/createMessage", id="c"))
-    messages, _ = answered(asked(CALL), body, STREAM)
-    assert [refused(message) for message in messages] == [None, None]
+    (message,), _ = answered(asked(CALL), event(notification()), STREAM)
+    assert refused(message) is None
+
+
+def test_in_the_place_of_what_a_server_asks_stands_a_request_that_every_client_refuses() -> None:
+    secret = call("sampling/createMessage", id="c", messages=["a secret"])
+    (message,), _ = answered(asked(CALL), event(secret), STREAM)
+    refusal = CODEC.refusal(message, DENY, TRAIL)
+    assert type(refusal) is ServerRequest
+    assert json.loads(refusal.raw) == {
+        "jsonrpc": "2.0",
+        "id": "c",
+        "method": "gatehouse/denied",
+        "params": {"trail": TRAIL, "reason": DENY.reason},
+    }
+    with pytest.raises(KeyError):  # what the official client answers -32601 for
+        parse_server_request("gatehouse/denied", "2025-11-25", {})
 
 
 def test_a_clients_denied_answer_never_becomes_an_answer_to_the_client() -> None:

@@ -1,4 +1,4 @@
-"""codecs/mcp_frames.py: what is written back, whole, changed, dropped and joined."""
+"""codecs/mcp_frames.py, codecs/jsonrpc_frames.py: what is written back, whole, changed, dropped and joined."""
 
 from __future__ import annotations
 

@@ -13,6 +13,8 @@ from ext_proc.headers import Headers
 from ext_proc.limits import Limits
 from ext_proc.messages import (
     CacheableResult,
+    DiscoverResult,
+    InitializeResult,
     McpError,
     McpNotification,
     McpResult,
@@ -360,7 +362,7 @@ def test_recorded_streams_are_read(name: str) -> None:
     (request,) = read_request(recorded["request_body"].encode(), "2025-11-25")
     messages, decoder = answered([request], base64.b64decode(recorded["response_body_base64"]), STREAM)
     assert (decoder.outcome, decoder.unanswered) == (Outcome.OK, ())
-    expected = {"initialize": McpResult, "tools/list": ToolList, "tools/call": ToolResult}[request.method]
+    expected = {"initialize": InitializeResult, "tools/list": ToolList, "tools/call": ToolResult}[request.method]
     assert type(messages[-1]) is expected
     assert all(type(message) is McpNotification for message in messages[:-1])
 
@@ -371,7 +373,7 @@ RESULTS = {
     "ListToolsResult": (LIST, ToolList),
     "GetPromptResult": (call("prompts/get", name="p"), McpResult),
     "ReadResourceResult": (call("resources/read", uri="x"), CacheableResult),
-    "DiscoverResult": (call("server/discover"), CacheableResult),
+    "DiscoverResult": (call("server/discover"), DiscoverResult),
     "InputRequiredResult": (CALL, ToolResult),
 }
 

@@ -17,7 +17,7 @@ BOTH: list[Mode] = ["auto", "legacy"]
 async def test_it_lists_its_tools_and_says_which_destroy(mode: Mode) -> None:
     async with Client(server, mode=mode) as client:
         tools = {tool.name: tool.annotations for tool in (await client.list_tools()).tools}
-    documents = {"docs.read", "docs.report", "docs.statistics", "docs.echo"}
+    documents = {"docs.read", "docs.report", "docs.statistics", "docs.echo", "docs.order"}
     assert set(tools) == {"search", "delete_file", "export_salaries", *documents}
     assert [name for name, hints in tools.items() if hints is not None and hints.destructive_hint] == ["delete_file"]
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from ext_proc.demo.asks import ADMIN, NOBODY, Seen
 from ext_proc.demo.stack import Stack
-from ext_proc.demo.steps import ADMIN, NOBODY, STEPS, Seen, Step
+from ext_proc.demo.steps import STEPS, Step
 from tests.unit.demo.admin_stub import called
 
 

@@ -10,8 +10,9 @@ from typing import cast
 import pytest
 from rich.console import Console
 
+from ext_proc.demo.asks import ANALYST, NOBODY, Seen
 from ext_proc.demo.stack import Stack
-from ext_proc.demo.steps import ANALYST, NOBODY, Seen, Step
+from ext_proc.demo.steps import Step
 from ext_proc.demo.walk import walk
 from ext_proc.trail import Entry, Outcome, Stage, Trail, Word
 from tests.unit.demo.admin_stub import AdminStub, called, ungoverned

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from ext_proc.bundle.protocols import PROTOCOLS
 from ext_proc.engine.pipeline import Binding
 from ext_proc.engine.plan import ResponsePlan, plan_request, plan_response
 from ext_proc.events import BodyMode
@@ -40,7 +41,7 @@ def request_head(length: str | None) -> RequestHead:
 )
 def test_a_body_is_buffered_only_if_it_surely_fits(length: str | None, body: BodyMode, too_large: bool) -> None:
     route = rulebook_of(DenyTool("x")).routes[0]
-    plan = plan_request(route, route.codecs[0], request_head(length), True, LIMITS)
+    plan = plan_request(route, route.codecs, request_head(length), True, LIMITS)
     assert (plan.body, plan.too_large) == (body, too_large)
     assert plan.modes.request_trailers is (body is DUPLEX)
 
@@ -48,10 +49,12 @@ def test_a_body_is_buffered_only_if_it_surely_fits(length: str | None, body: Bod
 def test_full_duplex_for_the_answer_is_reserved_only_where_every_answer_is_decided() -> None:
     for policy, reserved in ((DenyTool("x"), False), (HideTool("x"), False), (Watcher(), False), (Guard(), True)):
         route = rulebook_of(policy).routes[0]
-        assert plan_request(route, route.codecs[0], request_head("10"), True, LIMITS).reserve is reserved
-        assert plan_request(route, route.codecs[0], request_head(None), True, LIMITS).reserve is False
+        assert plan_request(route, route.codecs, request_head("10"), True, LIMITS).reserve is reserved
+        assert plan_request(route, route.codecs, request_head(None), True, LIMITS).reserve is False
+    several = PROTOCOLS["auto"].codecs()
+    assert plan_request(rulebook_of(Guard()).routes[0], several, request_head("10"), True, LIMITS).reserve is True
     shadow = rulebook_of(Binding(Guard(), enforce=False)).routes[0]
-    assert plan_request(shadow, shadow.codecs[0], request_head("10"), True, LIMITS).reserve is False
+    assert plan_request(shadow, shadow.codecs, request_head("10"), True, LIMITS).reserve is False
 
 
 def planned(

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from ext_proc.engine.pipeline import Binding, Pipeline
 from ext_proc.engine.route import Route, RouteMatch, Rulebook
 from ext_proc.expressions import Expression
+from ext_proc.headers import Headers
 from ext_proc.policy import Context, Policy, Verdict
 from ext_proc.server.admin import DEFAULT_LIMIT, Admin
 from ext_proc.server.http import HttpRequest, HttpResponse
@@ -83,7 +84,7 @@ async def test_metrics_come_as_prometheus_text() -> None:
 
 
 async def test_metrics_come_as_openmetrics_to_who_asks() -> None:
-    request = HttpRequest("/metrics", accept="application/openmetrics-text; version=1.0.0")
+    request = HttpRequest("/metrics", headers=Headers.of(accept="application/openmetrics-text; version=1.0.0"))
     response = await Setting().admin.handle(request)
     assert response.content_type.startswith("application/openmetrics-text")
     assert response.body.endswith(b"# EOF\n")

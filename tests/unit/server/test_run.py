@@ -16,6 +16,8 @@ import grpc
 import grpc.aio
 import pytest
 
+from ext_proc.credentials.api_keys import new_key
+from ext_proc.server.address import parse_address
 from ext_proc.wire.pb.external_processor_pb2 import HttpBody, ProcessingRequest, ProcessingResponse
 from ext_proc.wire.pb.processing_mode_pb2 import ProcessingMode
 from ext_proc.wire.service import PROCESS
@@ -283,3 +285,55 @@ async def test_a_setting_that_cannot_be_used_ends_the_start_with_one_sentence(
     said = await refused(bundle, *options)
     assert sentence in said
     assert len(said.splitlines()) == 1
+
+
+PAGES = (
+    BUNDLE.replace("policies: []", "policies: [ask]")
+    + """
+pages: {url: "https://gate.example.com"}
+identity: [{api_keys: {keys: [{sha256: SHA256, subject: ann, kind: human}]}}]
+store: {embedded: {path: state.db}}
+policies: [{name: ask, type: "tests.asking:Asking"}]
+"""
+)
+
+
+async def test_pages_are_served_where_the_command_line_says(bundle: Path, tmp_path: Path) -> None:
+    key, sha256 = new_key()
+    write(bundle, PAGES.replace("SHA256", sha256).replace("REVISION", "1"))
+    where = f"unix:{tmp_path / 'pages.sock'}"
+    async with running(bundle, "--pages", where) as process:
+        visit = get("/ask/", host="gate.example.com", more=f"x-api-key: {key}\r\n")
+        answer = await send(parse_address(where), visit)
+        assert (status(answer), b"Say yes, ann?" in answer) == (200, True)
+        told = await process.decision()
+        assert (told["event"], told["policy"], told["subject"], told["status"]) == ("visit", "ask", "ann", 200)
+        assert b'gatehouse_page_visits_total{policy="ask"' in await process.asked("/metrics")
+        process.signalled(signal.SIGTERM)
+        assert await process.ended() == 0
+    assert not (tmp_path / "pages.sock").exists()
+
+
+async def test_that_pages_and_their_listener_do_not_fit_is_told_at_the_start_and_at_a_reload(
+    bundle: Path, tmp_path: Path
+) -> None:
+    process = await spawn(bundle, "--listen", "127.0.0.1:0", "--admin", "", "--pages", f"unix:{tmp_path / 'p'}")
+    found = Running(process)
+    try:
+        facts = await found.logged("pages and their listener do not fit")
+        assert facts["message"] == "there is a listener for pages, and no policy in force has any"
+    finally:
+        process.kill()
+        await process.communicate()
+    async with running(bundle) as without:
+        write(bundle, PAGES.replace("SHA256", new_key()[1]).replace("REVISION", "2"))
+        without.signalled(signal.SIGHUP)
+        facts = await without.logged("pages and their listener do not fit")
+        assert facts["message"] == "nothing serves the pages of ask: start with --pages"
+
+
+async def test_an_address_for_pages_that_cannot_be_had_ends_the_start(bundle: Path) -> None:
+    process = await spawn(bundle, "--listen", "127.0.0.1:0", "--admin", "", "--pages", "nowhere")
+    _, said = await process.communicate()
+    assert process.returncode == 1
+    assert b"'nowhere' is no address" in said

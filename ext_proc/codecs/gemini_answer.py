@@ -1,0 +1,263 @@
+"""Gemini: what an answer has said so far, and what its next document or event says.
+
+Rules:
+- Each piece of a streamed answer is a whole object. A `finishReason` ends its candidate; the stream ends with its
+  bytes: there is no event for it. Cut off is a stream whose candidates said no reason.
+- A blocked prompt (`promptFeedback.blockReason`) is an answer, and a refusal.
+- Without `alt=sse` a streamed answer is a JSON array of such objects. It is read when it is whole.
+- The text of an error is read where an answer has it: clients show what they know, whatever stands beside it.
+- A line that is no field of an event is malformed, but for an error: official clients take JSON without `data:` too.
+
+Not here: classes of messages (gemini_messages.py), where texts stand (gemini_texts.py), frames (llm_frames.py,
+gemini_streams.py, gemini_arrays.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ext_proc.codecs.gemini_denials import STOPPED, error_object
+from ext_proc.codecs.gemini_messages import (
+    CANDIDATE,
+    GeminiAnswer,
+    GeminiChunk,
+    GeminiCounted,
+    GeminiEmbedded,
+    GeminiError,
+    check_answer,
+    unreadable,
+)
+from ext_proc.codecs.gemini_texts import (
+    changes_for,
+    check_keys,
+    member,
+    objects,
+    of_content,
+    of_grounding,
+    read,
+    text_of,
+)
+from ext_proc.codecs.llm_channels import Channels
+from ext_proc.codecs.llm_frames import Part, malformed, unterminated
+from ext_proc.codecs.llm_texts import Malformed, Place
+from ext_proc.framing.json_splice import Path
+from ext_proc.framing.json_surrogates import encode_tolerant, parse_tolerant
+from ext_proc.framing.json_view import JsonError
+from ext_proc.framing.sse import ServerSentEvent, Span, encode_event
+from ext_proc.limits import Limits
+from ext_proc.messages import (
+    Channel,
+    ChannelKind,
+    Embedding,
+    Message,
+    Opaque,
+    Role,
+    TokenCount,
+    encode_json,
+)
+from ext_proc.policy import Deny
+from ext_proc.trail import Outcome
+
+MAX_CANDIDATES = 128
+MAX_WORD = 256  # characters of what our own events repeat of the stream's
+# All others are ends like any other; those that are not known yet too.
+_ENDINGS = {
+    "MAX_TOKENS": Outcome.TRUNCATED,
+    "CONTINUATION": Outcome.TRUNCATED,
+    "TOO_MANY_TOOL_CALLS": Outcome.TRUNCATED,
+    **dict.fromkeys(
+        (*("MALFORMED_FUNCTION_CALL", "MALFORMED_RESPONSE", "MISSING_THOUGHT_SIGNATURE", "UNEXPECTED_TOOL_CALL"),),
+        Outcome.INVALID,
+    ),
+    **dict.fromkeys(
+        (
+            *("BLOCKLIST", "ESCALATION", "LANGUAGE", "MODEL_ARMOR", "PROHIBITED_CONTENT", "PUP_LIMITED_DISABLED"),
+            *("RECITATION", "SAFETY", "SPII", "IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION", "IMAGE_SAFETY"),
+        ),
+        Outcome.REFUSED,
+    ),
+}
+_NO_JSON = frozenset({"json-empty", "json-malformed", "json-not-utf8"})
+
+
+class GeminiReader:
+    """Reads one answer; see `llm_frames.AnswerReader`.
+
+    Args:
+        requests: what it answers.
+        failed: whether the HTTP status is no success: then it need not be Google's at all.
+    """
+
+    def __init__(self, requests: Sequence[Message], limits: Limits, *, failed: bool) -> None:
+        self._requests = tuple(requests)
+        self._limits = limits
+        self._failed = failed
+        self._channels = Channels()
+        self._produced = False
+        self._erred = False
+        self._blocked = False
+        self._envelope: dict[str, Any] = {}
+        self.outcome = Outcome.PROTOCOL_ERROR if failed else Outcome.OK
+
+    @property
+    def done(self) -> bool:
+        """Never before the bytes end: nothing in the stream says that it is over."""
+        return False
+
+    @property
+    def unanswered(self) -> Sequence[Message]:
+        """What was asked, as long as the answer goes on."""
+        return () if self._erred or self._channels.done else self._requests
+
+    def document(self, data: bytes) -> Part:
+        """See `AnswerReader`."""
+        part = self._read(data, whole=True)
+        closes = self._channels.finish()
+        return Part(part.message, part.spots, (*part.closes, *closes), changes=part.changes)
+
+    def element(self, data: bytes) -> Part:
+        """What an element of an array says."""
+        return self._read(data, whole=False)
+
+    def event(self, event: ServerSentEvent) -> Part:
+        """See `AnswerReader`."""
+        data = event.data or b""
+        if event.span is Span.UNTERMINATED:
+            return self._unread(unterminated(data))
+        return self._read(data, whole=False)
+
+    def stray(self, lines: bytes, *, alone: bool) -> Part:
+        """What lines of an event that are none of its fields say.
+
+        Args:
+            alone: whether the event has no data beside them.
+        """
+        part = self._read(lines, whole=False) if alone else Part()
+        if isinstance(part.message, GeminiError) and not part.spots:
+            return Part(part.message)
+        return self._unread(malformed("gemini-invalid", "a line of the stream is no field of an event", lines))
+
+    def unread(self, message: Opaque) -> None:
+        """See `AnswerReader`."""
+        if message.malformed or message.too_large:
+            self._worse(Outcome.INVALID)
+
+    def end(self, *, empty: bool, streamed: bool) -> None:
+        """See `AnswerReader`."""
+        if self._failed or self._erred:
+            return
+        if empty or (streamed and not self._channels.ended and not self._channels.open and not self._blocked):
+            self._worse(Outcome.EMPTY)
+        elif streamed and self._channels.open:
+            self._worse(Outcome.TRUNCATED)
+        elif not self._produced and not self._blocked:
+            self._worse(Outcome.EMPTY)
+
+    def error(self, deny: Deny, trail_id: str) -> bytes:
+        """See `AnswerReader`."""
+        return encode_json(error_object(deny, trail_id, deny.status or 403))
+
+    def text_event(self, channel: Channel, text: str) -> bytes:
+        """See `codec.Decoder`; nothing for a text that goes on in no other piece."""
+        return b"" if channel.index else encode_event(self.piece_with(channel, text))
+
+    def piece_with(self, channel: Channel, text: str) -> bytes:
+        """A piece of a stream that carries `text`."""
+        part = {"text": text, **({"thought": True} if channel.kind is ChannelKind.REASONING else {})}
+        content = {"parts": [part], "role": "model"}
+        return encode_tolerant({"candidates": [{"content": content, "index": channel.choice}], **self._envelope})
+
+    def ending(self, deny: Deny, trail_id: str, unsent: Sequence[Part]) -> bytes:
+        """See `AnswerReader`: every candidate that is open to the client is finished."""
+        return encode_event(self.last_piece(deny, trail_id, unsent))
+
+    def last_piece(self, deny: Deny, trail_id: str, unsent: Sequence[Part]) -> bytes:
+        """The piece of a stream that ends every candidate that is open to the client."""
+        closed = {choice for part in unsent for choice in part.closes}
+        open_ = {*self._channels.open, *closed} or ({0} - self._channels.ended)
+        candidates = [{"finishReason": STOPPED, "index": choice} for choice in sorted(open_)]
+        why = {"trail": trail_id, "reason": deny.reason}
+        return encode_tolerant({"candidates": candidates, **self._envelope, "gatehouse": why})
+
+    def _read(self, data: bytes, *, whole: bool) -> Part:
+        try:
+            value = parse_tolerant(data, self._limits.json_depth, self._limits.json_values)
+            if self._failed and not (isinstance(value, dict) and value.get("error")):
+                return self._unread(_not_google(data))
+            value = check_answer(value)
+            erred = bool(value.get("error"))
+            if erred:
+                self._erred = True
+                self._worse(Outcome.PROTOCOL_ERROR)
+            elif any(isinstance(request, TokenCount | Embedding) for request in self._requests):
+                self._produced = True
+                counts = any(isinstance(request, TokenCount) for request in self._requests)
+                return Part((GeminiCounted if counts else GeminiEmbedded)(value, data))
+            candidates = objects(value.get("candidates"), "candidates")
+            ended = self._look(value, candidates)
+            spots = self._channels.spots(_places(candidates, data))
+        except JsonError as error:
+            own_page = self._failed and error.reason in _NO_JSON
+            return self._unread(_not_google(data) if own_page else malformed(error.reason, error.detail, data))
+        except Malformed as fault:
+            return self._unread(unreadable(fault, data))
+        closes = self._channels.end(ended)
+        if erred:
+            return Part(GeminiError(value, data), spots, closes, changes=changes_for)
+        message = (GeminiAnswer if whole else GeminiChunk)(value, data, spots)
+        return Part(message, spots, closes, changes=changes_for)
+
+    def _look(self, value: Mapping[str, Any], candidates: Sequence[Mapping[str, Any]]) -> list[int]:
+        """What an object says of the answer; the candidates that end with it."""
+        if not self._envelope:
+            said = {name: text_of(value, name) for name in ("modelVersion", "responseId")}
+            self._envelope = {name: word for name, word in said.items() if 0 < len(word) <= MAX_WORD}
+        feedback = member(value, "promptFeedback")
+        if isinstance(feedback, Mapping) and text_of(feedback, "blockReason"):
+            self._blocked = True
+            self._worse(Outcome.REFUSED)
+        ended: list[int] = []
+        for position, candidate in enumerate(candidates):
+            check_keys(candidate, CANDIDATE)
+            index, reason = _index(candidates, position), text_of(candidate, "finishReason")
+            self._channels.begin(index)
+            content = candidate.get("content")
+            self._produced = self._produced or bool(isinstance(content, dict) and content.get("parts"))
+            if reason:
+                self._worse(_ENDINGS.get(reason, Outcome.OK))
+                ended.append(index)
+        return ended
+
+    def _unread(self, message: Opaque) -> Part:
+        self.unread(message)
+        return Part(message)
+
+    def _worse(self, outcome: Outcome) -> None:
+        self.outcome = self.outcome.worse(outcome)
+
+
+def _places(candidates: Sequence[Mapping[str, Any]], data: bytes) -> Iterator[Place]:
+    """The texts of an object's candidates; a candidate's own words are channel 0 of their kind, others are counted."""
+    for position, candidate in enumerate(candidates):
+        index, others = _index(candidates, position), 0
+        at: Path = ("candidates", position)
+        said = of_content(candidate.get("content"), Role.ASSISTANT, (*at, "content"))
+        for found in (*said, *of_grounding(candidate, at)):
+            others += not found.own
+            channel = Channel(found.kind, index, 0 if found.own else others, role=found.role)
+            yield Place(channel, found.path, read(found, data), found.text is None)
+
+
+def _index(candidates: Sequence[Mapping[str, Any]], position: int) -> int:
+    """A candidate's index: ProtoJSON leaves 0 out, and some servers leave all of them out."""
+    index = candidates[position].get("index")
+    if index is None:
+        index = position if all(candidate.get("index") is None for candidate in candidates) else 0
+    if type(index) is not int or not 0 <= index < MAX_CANDIDATES:
+        raise Malformed("an index is out of range")
+    return index
+
+
+def _not_google(raw: bytes) -> Opaque:
+    return Opaque("not-google", "the server's own error is no message of Google's", raw=raw)

@@ -1,0 +1,379 @@
+"""Gemini: a JSON value becomes a typed message, or an `Opaque` that says why not.
+
+Rules:
+- The model stands in the path. A request for another model has another path (gemini.py mirrors it); where the body
+  repeats the name it must be the same, and changes with it.
+- A request is admitted only if what policies read of it has the type that they are promised; so is an answer. All else
+  is `Opaque(malformed=True)`.
+
+Source: Google, Gemini API and Vertex AI (generateContent, streamGenerateContent, countTokens, embeddings).
+
+Not here: bytes (gemini_answer.py), texts (gemini_texts.py, gemini_request_texts.py), tools
+(gemini_hosted_tools.py), usage (gemini_usage.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NoReturn
+
+import msgspec
+
+from ext_proc.codecs.gemini_hosted_tools import hosted_tools
+from ext_proc.codecs.gemini_texts import check_keys, member, objects, spelling, text_of
+from ext_proc.codecs.gemini_usage import read_usage
+from ext_proc.codecs.llm_frames import malformed
+from ext_proc.codecs.llm_prompts import Prompted
+from ext_proc.codecs.llm_texts import Ambiguous, Malformed, Spot, pieces_of
+from ext_proc.framing.json_splice import Path, splice
+from ext_proc.framing.json_surrogates import encode_tolerant
+from ext_proc.messages import (
+    Completion,
+    CompletionChunk,
+    Embedded,
+    Embedding,
+    Generation,
+    HostedTool,
+    LlmError,
+    Message,
+    Opaque,
+    Piece,
+    Setting,
+    TokenCount,
+    TokenCounted,
+    Usage,
+    encode_json,
+)
+
+_CONFIG = "generationConfig"
+_SETTINGS: Mapping[Setting, str] = {
+    Setting.MAX_TOKENS: "maxOutputTokens",
+    Setting.TEMPERATURE: "temperature",
+    Setting.TOP_P: "topP",
+    Setting.SEED: "seed",
+    Setting.N: "candidateCount",
+}
+_COUNTS = frozenset({Setting.MAX_TOKENS, Setting.N})
+_REQUEST = frozenset(
+    {"contents", "content", "systemInstruction", "tools", "toolConfig", _CONFIG, "safetySettings", "cachedContent"}
+    | {"model", "requests", "generateContentRequest", "instances"}
+)
+_COUNTED = "generateContentRequest"
+_ANSWER = frozenset({"candidates", "promptFeedback", "usageMetadata", "modelVersion", "responseId", "error"})
+CANDIDATE = frozenset({"content", "finishReason", "index", "groundingMetadata", "logprobsResult"})
+
+
+class _Request:
+    """What all requests have in common: the model's name in the path."""
+
+    __slots__ = ()
+    _model: str
+    value: Mapping[str, Any]
+    raw: bytes
+
+    @property
+    def model(self) -> str:
+        """The model's name in the path."""
+        return self._model
+
+    def _renamed(self, name: str) -> tuple[Mapping[str, Any], bytes]:
+        """The body for another model: as it is, but where it repeats the name."""
+        changes = {path: encode_tolerant(_like(old, name)) for path, old in _names(self.value)}
+        if not changes:
+            return self.value, self.raw
+        raw = splice(self.raw, changes)
+        return msgspec.json.decode(raw), raw
+
+
+class GeminiRequest(_Request, Prompted, Generation):
+    """A request to generate content.
+
+    Attributes:
+        streamed: whether the path asks for the answer in pieces.
+    """
+
+    __slots__ = ("_model", "streamed")
+
+    def __init__(self, value: Mapping[str, Any], raw: bytes, model: str, *, streamed: bool = False) -> None:
+        super().__init__(value, raw)
+        self._model = model
+        self.streamed = streamed
+
+    @property
+    def method(self) -> str:
+        return "chat"
+
+    @property
+    def stream(self) -> bool:
+        """Whether the answer is asked for in pieces."""
+        return self.streamed
+
+    @property
+    def hosted_tools(self) -> Sequence[HostedTool]:
+        """The tools that the provider runs itself for this request."""
+        return hosted_tools(self.value)
+
+    def setting(self, setting: Setting) -> Any:
+        """A setting as the caller gave it; None where it did not, or the format has none."""
+        name = _SETTINGS.get(setting)
+        return None if name is None else member(config_of(self.value), name)
+
+    def with_model(self, name: str) -> GeminiRequest:
+        """The same request for another model."""
+        return GeminiRequest(*self._renamed(name), name, streamed=self.streamed)
+
+    def with_settings(self, settings: Mapping[Setting, Any]) -> GeminiRequest:
+        """The same request with settings replaced, in the spelling that it has; None removes one.
+
+        Raises:
+            ValueError: the format has no such setting.
+        """
+        holder, config = spelling(self.value, _CONFIG), config_of(self.value)
+        changes: dict[Path, bytes | None] = {}
+        added: dict[str, Any] = {}
+        for setting, wanted in settings.items():
+            if setting not in _SETTINGS:
+                raise ValueError(f"Gemini has no {setting}")
+            name = spelling(config, _SETTINGS[setting])
+            changes[holder, name] = None if wanted is None else encode_json(wanted)
+            added |= {} if wanted is None else {name: wanted}
+        if self.value.get(holder) is None:
+            changes = {(holder,): encode_json(added)} if added else {}
+        raw = splice(self.raw, changes)
+        return GeminiRequest(msgspec.json.decode(raw), raw, self._model, streamed=self.streamed)
+
+
+class GeminiCount(_Request, TokenCount):
+    """A question how many tokens a request would be."""
+
+    __slots__ = ("_model",)
+
+    def __init__(self, value: Mapping[str, Any], raw: bytes, model: str) -> None:
+        super().__init__(value, raw)
+        self._model = model
+
+    @property
+    def method(self) -> str:
+        return "count_tokens"
+
+    def with_model(self, name: str) -> GeminiCount:
+        """The same question about another model."""
+        return GeminiCount(*self._renamed(name), name)
+
+
+class GeminiEmbedding(_Request, Embedding):
+    """A request for vectors, of one content or of several."""
+
+    __slots__ = ("_model",)
+
+    def __init__(self, value: Mapping[str, Any], raw: bytes, model: str) -> None:
+        super().__init__(value, raw)
+        self._model = model
+
+    @property
+    def method(self) -> str:
+        return "embeddings"
+
+    def with_model(self, name: str) -> GeminiEmbedding:
+        """The same request for another model, in the batch too."""
+        return GeminiEmbedding(*self._renamed(name), name)
+
+
+class _Answer:
+    """What a whole answer and a piece of a streamed one have in common: they have one shape.
+
+    Attributes:
+        spots: the texts in it, and where they stand.
+    """
+
+    __slots__ = ()
+    spots: Sequence[Spot]
+    value: Mapping[str, Any]
+    raw: bytes
+
+    @property
+    def method(self) -> str:
+        return "chat"
+
+    @property
+    def model(self) -> str:
+        """The version of the model that answered."""
+        return text_of(self.value, "modelVersion")
+
+    @property
+    def pieces(self) -> Sequence[Piece]:
+        """The texts in it."""
+        return pieces_of(self.spots)
+
+    @property
+    def usage(self) -> Usage | None:
+        """What the provider counted so far: running totals, of which the last counts."""
+        return read_usage(member(self.value, "usageMetadata"))
+
+    @property
+    def finish_reasons(self) -> Sequence[str]:
+        """Why candidates ended, in Gemini's words, and why a prompt was not answered."""
+        feedback = member(self.value, "promptFeedback")
+        blocked = member(feedback, "blockReason") if isinstance(feedback, Mapping) else None
+        reasons = [member(candidate, "finishReason") for candidate in self.value.get("candidates") or ()]
+        return tuple(reason for reason in (*reasons, blocked) if isinstance(reason, str))
+
+    def _renamed(self, name: str) -> tuple[Mapping[str, Any], bytes, Sequence[Spot]]:
+        holder = spelling(self.value, "modelVersion")
+        raw = splice(self.raw, {(holder,): encode_tolerant(name)})
+        return {**self.value, holder: name}, raw, self.spots
+
+
+class GeminiAnswer(_Answer, Completion):
+    """A whole answer."""
+
+    __slots__ = ("spots",)
+
+    def __init__(self, value: Mapping[str, Any], raw: bytes, spots: Sequence[Spot] = ()) -> None:
+        super().__init__(value, raw)
+        self.spots = spots
+
+    def with_model(self, name: str) -> GeminiAnswer:
+        """The same answer by another name of the model."""
+        return GeminiAnswer(*self._renamed(name))
+
+
+class GeminiChunk(_Answer, CompletionChunk):
+    """A piece of a streamed answer."""
+
+    __slots__ = ("spots",)
+
+    def __init__(self, value: Mapping[str, Any], raw: bytes, spots: Sequence[Spot] = ()) -> None:
+        super().__init__(value, raw)
+        self.spots = spots
+
+    def with_model(self, name: str) -> GeminiChunk:
+        """The same piece by another name of the model."""
+        return GeminiChunk(*self._renamed(name))
+
+
+class GeminiCounted(TokenCounted):
+    """`{"totalTokens": n}`."""
+
+    __slots__ = ()
+
+    @property
+    def method(self) -> str:
+        return "count_tokens"
+
+    @property
+    def tokens(self) -> int | None:
+        """How many; None where it says no count."""
+        tokens = member(self.value, "totalTokens")
+        return tokens if type(tokens) is int and tokens >= 0 else None
+
+
+class GeminiEmbedded(Embedded):
+    """Vectors."""
+
+    __slots__ = ()
+
+    @property
+    def method(self) -> str:
+        return "embeddings"
+
+    @property
+    def usage(self) -> Usage | None:
+        """What the provider counted, where it says."""
+        return read_usage(member(self.value, "usageMetadata"))
+
+
+class GeminiError(LlmError):
+    """Google's error object: `{"error": {"code", "message", "status"}}`."""
+
+    __slots__ = ()
+
+    @property
+    def method(self) -> str:
+        return "chat"
+
+
+def from_client(value: Any, raw: bytes, *, model: str, action: str) -> Message:
+    """The message that a client's JSON value is. Never raises.
+
+    Args:
+        action: what the path asks for, e.g. "generateContent".
+    """
+    try:
+        _check_request(value, model)
+        if action == "countTokens":
+            return GeminiCount(value, raw, model)
+        if action.endswith(("embedContent", "EmbedContents")):
+            return GeminiEmbedding(value, raw, model)
+        hosted_tools(value)
+        return GeminiRequest(value, raw, model, streamed=action.startswith("stream"))
+    except Malformed as fault:
+        return unreadable(fault, raw)
+
+
+def config_of(request: Mapping[str, Any]) -> Mapping[str, Any]:
+    """`generationConfig`; {} where it does not stand."""
+    config = member(request, _CONFIG)
+    return config if isinstance(config, Mapping) else {}
+
+
+def check_answer(value: Any) -> Mapping[str, Any]:
+    """An answer, or a piece of one, in the shape that it is read in.
+
+    Raises:
+        Malformed: it has another.
+    """
+    if not isinstance(value, dict):
+        _reject("this is not an object")
+    check_keys(value, _ANSWER)
+    return value
+
+
+def unreadable(fault: Malformed, raw: bytes) -> Opaque:
+    """The message in the place of what is none."""
+    return malformed("ambiguous-key" if isinstance(fault, Ambiguous) else "gemini-invalid", str(fault), raw)
+
+
+def _names(request: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    """Where a body repeats the model's name.
+
+    Raises:
+        Malformed: something has another type than its field's.
+    """
+    inner = member(request, _COUNTED)
+    if not isinstance(inner, dict | None):
+        _reject(f"{_COUNTED} must be an object")
+    holders: list[tuple[Path, Mapping[str, Any]]] = [((), request), ((spelling(request, _COUNTED),), inner or {})]
+    holders += [(("requests", n), each) for n, each in enumerate(objects(request.get("requests"), "requests"))]
+    for path, holder in holders:
+        check_keys(holder, _REQUEST)
+        if text_of(holder, "model"):
+            yield (*path, "model"), holder["model"]
+
+
+def _like(old: str, name: str) -> str:
+    """A model's name as `old` is written: "models/a", "publishers/google/models/a", "a"."""
+    return f"{''.join(old.rpartition('/')[:2])}{name}"
+
+
+def _check_request(value: Any, model: str) -> None:
+    if not isinstance(value, dict):
+        _reject("a request must be an object")
+    check_keys(value, _REQUEST)
+    if any(name != _like(name, model) for _, name in _names(value)):
+        _reject("the body names another model than the path")
+    objects(value.get("contents"), "contents")
+    config = member(value, _CONFIG)
+    if not isinstance(config, dict | None):
+        _reject("generationConfig must be an object")
+    check_keys(config or {}, frozenset(_SETTINGS.values()))
+    for setting, name in _SETTINGS.items():
+        number = member(config or {}, name)
+        if number is not None and (isinstance(number, bool) or not isinstance(number, int | float)):
+            _reject(f"{name} must be a number")
+        if setting in _COUNTS and number is not None and (type(number) is not int or number < 1):
+            _reject(f"{name} must be a positive integer")
+
+
+def _reject(detail: str) -> NoReturn:
+    raise Malformed(detail)

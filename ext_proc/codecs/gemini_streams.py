@@ -1,0 +1,41 @@
+"""Gemini: a streamed answer as server-sent events, as Google's own clients read them.
+
+Rules:
+- Google's clients take a line that is no field of an event for JSON of its own: errors in mid-stream come so. Such
+  lines are read as an error, or malformed: what they said otherwise would pass the policies unread.
+
+Source: google-genai's reader of streams.
+
+Not here: what an event says (gemini_answer.py); a streamed answer that is an array (gemini_arrays.py).
+"""
+
+from __future__ import annotations
+
+from ext_proc.codecs.gemini_answer import GeminiReader
+from ext_proc.codecs.llm_frames import LlmFrame, StreamDecoder
+from ext_proc.framing.sse import BOM, ServerSentEvent, Span
+from ext_proc.limits import Limits
+
+_FIELDS = (b"data", b"event", b"id", b"retry")
+_BEGINNINGS = (b":", *(name + b":" for name in _FIELDS))
+
+
+class EventDecoder(StreamDecoder):
+    """A streamed answer: each event is a frame as soon as it is whole."""
+
+    def __init__(self, reader: GeminiReader, limits: Limits) -> None:
+        super().__init__(reader, limits)
+        self._gemini = reader
+
+    def _frame(self, event: ServerSentEvent) -> LlmFrame:
+        lines = _strays(event) if event.span in (Span.EVENT, Span.UNTERMINATED) else b""
+        if not lines:
+            return super()._frame(event)
+        return LlmFrame(event.raw, self._gemini.stray(lines, alone=not event.data), event)
+
+
+def _strays(event: ServerSentEvent) -> bytes:
+    """The lines that are no fields, joined."""
+    raw = event.raw.removeprefix(BOM) if event.marked else event.raw
+    lines = raw.splitlines()
+    return b"".join(line for line in lines if line and not line.startswith(_BEGINNINGS) and line not in _FIELDS)

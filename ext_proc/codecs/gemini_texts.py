@@ -1,0 +1,270 @@
+"""Gemini: where text stands in the parts of content, in requests and answers alike, and how a member is spelled.
+
+Rules:
+- The API takes ProtoJSON: a member's name may be written in camel case or with underscores (protobuf.dev, ProtoJSON).
+  Both spellings are read as one, and both at once are malformed: two readers would differ.
+- Parts are read by their fields, not by their kinds. All text of a candidate is one channel, as clients join it; so is
+  all of its thought.
+- Arguments and results of functions are JSON values, and the strings in them are texts. Arguments that come in pieces
+  (`partialArgs`) are plain text.
+- Grounding repeats what the candidate said, and quotes what was found: texts too, each a channel of its own.
+- A field of another type than its text is malformed; so is a key beside it that equals a text's but for case.
+- What vouches for a changed text goes with it, and what spells it by tokens: a part's signature, `logprobsResult`.
+
+Source: Google, Gemini API and Vertex AI (Content, Part, Candidate, GroundingMetadata).
+
+Not here: the classes of messages (gemini_messages.py), when a candidate is over (gemini_answer.py).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, NoReturn
+
+from ext_proc.codecs.llm_texts import Ambiguous, Malformed, Spot, Texts, at_path
+from ext_proc.framing.json_splice import Path, source
+from ext_proc.framing.json_view import colliding_key
+from ext_proc.messages import ChannelKind, Role
+
+_UPPER = re.compile(r"[A-Z]")
+_LOWER = re.compile(r"_([a-z])")
+_PART = frozenset(
+    {"text", "thought", "thoughtSignature", "functionCall", "functionResponse", "executableCode", "code", "role"}
+    | {"codeExecutionResult", "output", "inlineData", "fileData", "args", "response", "name", "parts", "partialArgs"}
+    | {"stringValue", "toolCall", "toolResponse"}
+)
+_GROUNDING = frozenset(
+    {"groundingChunks", "groundingSupports", "webSearchQueries", "segment", "text", "retrievedContext", "title", "web"}
+)
+# What holds a JSON value, and what holds a text.
+_VALUES: tuple[tuple[str, str, ChannelKind, bool], ...] = (
+    ("functionCall", "args", ChannelKind.TOOL_ARGUMENTS, False),
+    ("toolCall", "args", ChannelKind.TOOL_ARGUMENTS, False),
+    ("functionResponse", "response", ChannelKind.CONTENT, True),
+    ("toolResponse", "response", ChannelKind.CONTENT, True),
+)
+_WORDS: tuple[tuple[str, str, ChannelKind, bool], ...] = (
+    ("executableCode", "code", ChannelKind.TOOL_INPUT, False),
+    ("codeExecutionResult", "output", ChannelKind.CONTENT, True),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A text of a part.
+
+    Attributes:
+        text: None for a JSON value.
+        own: whether it is the candidate's own words, which go on from part to part.
+    """
+
+    kind: ChannelKind
+    role: Role
+    path: Path
+    text: str | None
+    own: bool
+
+
+def snake(name: str) -> str:
+    """The other spelling of a member's name."""
+    return _UPPER.sub(lambda letter: "_" + letter.group().lower(), name)
+
+
+def camel(name: str) -> str:
+    """A member's usual name."""
+    return _LOWER.sub(lambda letter: letter[1].upper(), name)
+
+
+def spelling(value: Mapping[str, Any], name: str) -> str:
+    """How a member is spelled in `value`; its usual name where it does not stand.
+
+    Raises:
+        Ambiguous: in both ways at once.
+    """
+    other = snake(name)
+    if other == name or other not in value:
+        return name
+    if name in value:
+        raise Ambiguous("a member stands in both of its spellings")
+    return other
+
+
+def member(value: Mapping[str, Any], name: str) -> Any:
+    """A member by its name in camel case, however it is spelled; None where it does not stand.
+
+    Raises:
+        Ambiguous: it is spelled in both ways at once.
+    """
+    return value.get(spelling(value, name))
+
+
+def of_content(content: Any, role: Role, at: Path) -> Iterator[Found]:
+    """Every text of a content's parts.
+
+    Raises:
+        Malformed: something has another type than its field's.
+    """
+    if content is None:
+        return
+    if isinstance(content, str):  # an instruction may be written so
+        if content:
+            yield Found(ChannelKind.CONTENT, role, at, content, own=True)
+        return
+    if not isinstance(content, dict):
+        _reject("content must be an object")
+    check_keys(content, _PART)
+    parts = content.get("parts")
+    listed = [parts] if isinstance(parts, dict) else objects(parts, "parts")
+    for position, part in enumerate(listed):
+        path: Path = (*at, "parts") if isinstance(parts, dict) else (*at, "parts", position)
+        yield from of_part(part, role, path)
+
+
+def of_part(part: Mapping[str, Any], role: Role, at: Path) -> Iterator[Found]:
+    """Every text of a part.
+
+    Raises:
+        Malformed: something has another type than its field's.
+    """
+    check_keys(part, _PART)
+    text = text_of(part, "text")
+    if text:
+        kind = ChannelKind.REASONING if part.get("thought") is True else ChannelKind.CONTENT
+        yield Found(kind, role, (*at, "text"), text, own=True)
+    for name, holds, kind, of_tool in _VALUES:
+        held = _object(part, name)
+        check_keys(held, _PART)
+        if held.get(holds):
+            yield Found(kind, Role.TOOL if of_tool else role, (*at, spelling(part, name), holds), None, own=False)
+    for name, listed, holds in (
+        ("functionCall", "partialArgs", "stringValue"),
+        ("functionResponse", "parts", "text"),
+    ):
+        held = _object(part, name)
+        for position, inner in enumerate(objects(member(held, listed), listed)):
+            check_keys(inner, _PART)
+            if text_of(inner, holds):
+                where = (*at, spelling(part, name), spelling(held, listed), position, spelling(inner, holds))
+                kind, whose = (ChannelKind.CONTENT, Role.TOOL) if holds == "text" else (ChannelKind.TOOL_INPUT, role)
+                yield Found(kind, whose, where, member(inner, holds), own=False)
+    for name, holds, kind, of_tool in _WORDS:
+        held = _object(part, name)
+        check_keys(held, _PART)
+        if text_of(held, holds):
+            whose = Role.TOOL if of_tool else role
+            yield Found(kind, whose, (*at, spelling(part, name), holds), held[holds], own=False)
+
+
+def of_grounding(candidate: Mapping[str, Any], at: Path) -> Iterator[Found]:
+    """What a candidate's grounding repeats of it, and what it quotes.
+
+    Raises:
+        Malformed: something has another type than its field's.
+    """
+    metadata = _object(candidate, "groundingMetadata")
+    check_keys(metadata, _GROUNDING)
+    for listed, holder, holds, whose in (
+        ("groundingSupports", "segment", "text", Role.ASSISTANT),
+        ("groundingChunks", "retrievedContext", "text", Role.TOOL),
+        ("groundingChunks", "retrievedContext", "title", Role.TOOL),
+        ("groundingChunks", "web", "title", Role.TOOL),
+    ):
+        for position, entry in enumerate(objects(member(metadata, listed), listed)):
+            check_keys(entry, _GROUNDING)
+            held = _object(entry, holder)
+            check_keys(held, _GROUNDING)
+            if text_of(held, holds):
+                where: Path = (spelling(metadata, listed), position, spelling(entry, holder), holds)
+                path = (*at, spelling(candidate, "groundingMetadata"), *where)
+                yield Found(ChannelKind.CONTENT, whose, path, held[holds], own=False)
+
+
+def text_of(holder: Mapping[str, Any], name: str) -> str:
+    """The text under a name; "" where there is none.
+
+    Raises:
+        Malformed: it is something else.
+    """
+    text = member(holder, name)
+    if text is None:
+        return ""
+    if not isinstance(text, str):
+        _reject(f"{name} must be a string")
+    return text
+
+
+def objects(value: Any, name: str) -> Sequence[Mapping[str, Any]]:
+    """A list of objects; () for null.
+
+    Raises:
+        Malformed: it is something else.
+    """
+    if value is None:
+        return ()
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        _reject(f"{name} must be a list of objects")
+    return value
+
+
+def check_keys(value: Mapping[str, Any], names: frozenset[str]) -> None:
+    """Looks at the keys of what texts stand in.
+
+    Args:
+        names: in camel case.
+
+    Raises:
+        Ambiguous: one equals one of the format's but for case, or a member is spelled in both ways.
+    """
+    every, pairs = _spelled(names)
+    if colliding_key(value, every) is not None:
+        raise Ambiguous("a key equals one of the format's but for upper and lower case")
+    if any(other in value and name in value for name, other in pairs):
+        raise Ambiguous("a member stands in both of its spellings")
+
+
+@cache
+def _spelled(names: frozenset[str]) -> tuple[frozenset[str], Sequence[tuple[str, str]]]:
+    """The names in all spellings, and those that have two."""
+    pairs = [(name, snake(name)) for name in names if snake(name) != name]
+    return names | {other for _, other in pairs}, pairs
+
+
+def read(found: Found, raw: bytes) -> str:
+    """The text; of a JSON value its source in `raw`."""
+    return source(raw, found.path).decode() if found.text is None else found.text
+
+
+def changes_for(value: Mapping[str, Any], spots: Sequence[Spot], texts: Texts) -> dict[Path, bytes | None]:
+    """What is to be spliced into an answer for new texts of some spots; what is no text in `value` any more is left."""
+    changes: dict[Path, bytes | None] = {}
+    for number, text in texts.items():
+        spot = spots[number]
+        if at_path(value, spot.path) is None:
+            continue
+        changes[spot.path] = spot.encoded(text)
+        changes.update(beside(value, spot.path))
+    return changes
+
+
+def beside(value: Any, path: Path) -> dict[Path, bytes | None]:
+    """What goes with a changed text: what vouches for it or spells it by tokens."""
+    found: list[Path] = [(*path[:-1], name) for name in ("thoughtSignature", "thought_signature")]
+    if path[0] == "candidates":
+        found += [(*path[:2], name) for name in ("logprobsResult", "logprobs_result")]
+    return {place: None for place in found if at_path(value, place) is not None}
+
+
+def _object(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = member(value, name)
+    if found is None:
+        return {}
+    if not isinstance(found, dict):
+        _reject(f"{name} must be an object")
+    return found
+
+
+def _reject(detail: str) -> NoReturn:
+    raise Malformed(detail)

@@ -1,0 +1,44 @@
+"""Gemini: usage in its words.
+
+Rules:
+- Thoughts are output too, and not among the candidates' tokens; what tools gave back is input, and not in the prompt's.
+- What comes from a cache is in the prompt's tokens.
+
+Source: Google, Gemini API (UsageMetadata): the total is that of prompt, tools, candidates and thoughts.
+
+Not here: counting where the provider says nothing (tokens/).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ext_proc.codecs.gemini_texts import member
+from ext_proc.messages import Usage
+
+
+def read_usage(usage: Any) -> Usage | None:
+    """Usage in Gemini's words; None where it says nothing, or what is counted is no number."""
+    if not isinstance(usage, Mapping):
+        return None
+    names = ("promptTokenCount", "toolUsePromptTokenCount", "candidatesTokenCount", "thoughtsTokenCount")
+    counts = [member(usage, name) or 0 for name in (*names, "cachedContentTokenCount")]
+    if not all(type(count) is int and count >= 0 for count in counts):
+        return None
+    prompt, tools, candidates, thoughts, cached = counts
+    return Usage(
+        input_tokens=prompt + tools,
+        output_tokens=candidates + thoughts,
+        cached_tokens=cached,
+        reasoning_tokens=thoughts,
+        input_audio_tokens=_sound(member(usage, "promptTokensDetails")),
+        output_audio_tokens=_sound(member(usage, "candidatesTokensDetails")),
+    )
+
+
+def _sound(details: Any) -> int:
+    """The tokens of sound among those of each modality."""
+    entries = [entry for entry in details if isinstance(entry, Mapping)] if isinstance(details, list) else []
+    counts = [member(entry, "tokenCount") for entry in entries if entry.get("modality") == "AUDIO"]
+    return sum(count for count in counts if type(count) is int and count > 0)

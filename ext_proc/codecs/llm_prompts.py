@@ -1,0 +1,195 @@
+"""Language models' requests: what of one is put before the model, by the shapes that all formats share.
+
+Rules:
+- It is read for counting where the provider said nothing, never to decide: what has another type than its field's is
+  passed over, and a member that is not known counts as text.
+- Around each message there are 3 tokens, and 3 before the answer (OpenAI's formats and Anthropic's). A tool's
+  definition, and the schema of an answer, is what its JSON says without the signs around it: names, descriptions, types.
+- Pictures, sound and files count by rules, for their content is not decoded:
+
+  | what | tokens |
+  |---|---|
+  | a picture, OpenAI's formats | 85 with `detail: low`, else 765: a square of 1024 pixels, 85 and 4 tiles of 170 |
+  | a picture, Anthropic's | 1600: the most that one is scaled to |
+  | a picture, Gemini's | 258: one tile |
+  | sound | 10 a second (OpenAI), 32 (Gemini); a second is 48,000 bytes of WAV, or 16,000 of what is compressed |
+  | moving pictures, Gemini's | 263 a second; a second is 250,000 bytes |
+  | any other file | 258: a page |
+
+- Where an Anthropic request brings tools, 346 tokens stand before them.
+
+Sources: OpenAI, "How to count tokens with tiktoken", and images and vision; Anthropic, tool use and vision; Google,
+understand and count tokens.
+
+Not here: the texts that policies see and edit (each format's own file), how a text is counted (tokens/).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from ext_proc.messages import PromptPart, Role, encode_json
+
+PER_MESSAGE: Final = 3
+BEFORE_ANSWER: Final = 3
+IMAGE_LOW: Final = 85
+IMAGE_HIGH: Final = 765
+IMAGE_ANTHROPIC: Final = 1600
+IMAGE_GEMINI: Final = 258
+FILE: Final = 258
+TOOLS_ANTHROPIC: Final = 346
+_DEPTH: Final = 16  # of what stands in a message
+
+_SYSTEM = ("system", "systemInstruction", "system_instruction", "instructions")
+_TURNS = ("messages", "input", "contents", "prompt", "content", "requests")
+_FRAMED = ("messages", "input")  # by formats that put something around each message
+_TOOLS = ("tools", "functions")
+_ROLES = {
+    "system": Role.SYSTEM,
+    "developer": Role.SYSTEM,
+    "assistant": Role.ASSISTANT,
+    "model": Role.ASSISTANT,
+    "tool": Role.TOOL,
+    "function": Role.TOOL,
+}
+# What stands in a message and is not put before the model.
+_UNSAID = frozenset(
+    {"role", "type", "id", "call_id", "tool_call_id", "tool_use_id", "status", "index", "cache_control", "signature"}
+    | {"thoughtSignature", "thought_signature", "encrypted_content", "logprobs", "annotations", "citations", "model"}
+    | {"outputDimensionality", "taskType", "task_type"}
+)
+_JSON = frozenset({"input", "arguments", "args", "response"})  # a call's arguments, or a result, as a JSON value
+_ANSWERED = ("functionResponse", "function_response")
+_DATA = ("inlineData", "inline_data", "fileData", "file_data")
+
+
+class Prompted:
+    """A request whose value has the shapes that all formats share; a base beside its `ModelRequest`."""
+
+    __slots__ = ()
+    value: Mapping[str, Any]
+
+    def prompt(self) -> Iterator[PromptPart]:
+        """See `ModelRequest.prompt`."""
+        return parts_of(self.value)
+
+
+def parts_of(request: Mapping[str, Any]) -> Iterator[PromptPart]:
+    """What a request puts before the model. Never raises for what the request is."""
+    generates = any(isinstance(request.get(name), list) for name in _FRAMED) and "encoding_format" not in request
+    around = PER_MESSAGE if generates else 0
+    for name in _SYSTEM:
+        if request.get(name):
+            yield PromptPart(Role.SYSTEM, tokens=around)
+            yield from _within(request[name], Role.SYSTEM, 0)
+    for name in _TURNS:
+        held = request.get(name)
+        for turn in held if isinstance(held, list) else [held]:
+            if isinstance(turn, dict):
+                yield PromptPart(_role(turn), tokens=around)
+            yield from _within(turn, _role(turn), 0)
+        if isinstance(held, list) and held and all(type(token) is int for token in held):
+            yield PromptPart(Role.USER, tokens=len(held))  # what the client has encoded itself
+    yield from _definitions(request)
+    if generates:
+        yield PromptPart(Role.SYSTEM, tokens=BEFORE_ANSWER)
+
+
+def _role(turn: Any) -> Role:
+    if not isinstance(turn, dict):
+        return Role.USER
+    role, kind = turn.get("role"), turn.get("type")
+    if isinstance(role, str):
+        return _ROLES.get(role, Role.USER)
+    if isinstance(kind, str) and kind not in ("message", "item_reference"):
+        return Role.TOOL if kind.endswith("_output") else Role.ASSISTANT
+    return Role.USER
+
+
+def _within(held: Any, role: Role, depth: int) -> Iterator[PromptPart]:
+    """The parts of a message, or of something in one."""
+    if isinstance(held, str):
+        if held:
+            yield PromptPart(role, held)
+    elif depth > _DEPTH:
+        return
+    elif isinstance(held, list):
+        for entry in held:
+            yield from _within(entry, role, depth + 1)
+    elif isinstance(held, dict):
+        tokens = _media(held)
+        if tokens is not None:
+            yield PromptPart(role, tokens=tokens)
+            return
+        role = Role.TOOL if held.get("type") == "tool_result" else role
+        for name, member in held.items():
+            if name in _UNSAID:
+                continue
+            whose = Role.TOOL if name in _ANSWERED else role
+            if name in _JSON and isinstance(member, dict):
+                yield PromptPart(whose, encode_json(member).decode("utf-8", "replace"))
+            else:
+                yield from _within(member, whose, depth + 1)
+
+
+def _media(part: Mapping[str, Any]) -> int | None:
+    """The tokens of what is no text; None for what is."""
+    kind = part.get("type")
+    data = next((part[name] for name in _DATA if isinstance(part.get(name), dict)), None)
+    if data is not None:
+        return _gemini_media(data)
+    if kind in ("image_url", "input_image"):
+        image = part.get("image_url")
+        detail = image.get("detail") if isinstance(image, dict) else part.get("detail")
+        return IMAGE_LOW if detail == "low" else IMAGE_HIGH
+    if kind == "input_audio":
+        sound = part.get("input_audio")
+        sound = sound if isinstance(sound, dict) else {}
+        return round(10 * _bytes(sound.get("data")) / (48_000 if sound.get("format") == "wav" else 16_000))
+    if kind == "image":
+        return IMAGE_ANTHROPIC
+    if kind == "document":
+        source = part.get("source")
+        return None if isinstance(source, dict) and source.get("type") in ("text", "content") else FILE
+    return FILE if kind in ("file", "input_file") else None
+
+
+def _gemini_media(data: Mapping[str, Any]) -> int:
+    named = data.get("mimeType") or data.get("mime_type")
+    what = named.partition("/")[0] if isinstance(named, str) else ""
+    if what == "image":
+        return IMAGE_GEMINI
+    seconds = {"audio": (32, 16_000), "video": (263, 250_000)}.get(what)
+    size = _bytes(data.get("data"))
+    return round(seconds[0] * size / seconds[1]) if seconds and size else FILE
+
+
+def _bytes(base64: Any) -> int:
+    return len(base64) * 3 // 4 if isinstance(base64, str) else 0
+
+
+def _definitions(request: Mapping[str, Any]) -> Iterator[PromptPart]:
+    """What says which tools there are, and which shape the answer has."""
+    for name in _TOOLS:
+        tools = request.get(name)
+        if isinstance(tools, list) and tools:
+            if any(isinstance(tool, dict) and "input_schema" in tool for tool in tools):
+                yield PromptPart(Role.SYSTEM, tokens=TOOLS_ANTHROPIC, definition=True)
+            yield PromptPart(Role.SYSTEM, _words(tools), definition=True)
+    config = request.get("generationConfig") or request.get("generation_config")
+    text = request.get("text")
+    schemas = [request.get("response_format"), text.get("format") if isinstance(text, dict) else None]
+    if isinstance(config, dict):
+        schemas += [config.get("responseSchema"), config.get("responseJsonSchema")]
+    for schema in schemas:
+        if isinstance(schema, dict) and len(schema) > 1:  # more than its type
+            yield PromptPart(Role.SYSTEM, _words(schema), definition=True)
+
+
+def _words(value: Any) -> str:
+    """What a JSON value says, without the signs around it."""
+    return encode_json(value).decode("utf-8", "replace").translate(_SIGNS)
+
+
+_SIGNS = str.maketrans(dict.fromkeys('{}[]",', " ") | {":": " "})

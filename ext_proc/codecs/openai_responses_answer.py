@@ -1,0 +1,393 @@
+"""OpenAI responses: what an answer has said so far, and what its next document or event says.
+
+Rules:
+- An item is a choice of its own: when it is done its texts end, so that what was held of one item does not hold up the
+  next. What repeats a text ends with its event.
+- `response.completed`, `response.incomplete` and `response.failed` end a stream; `[DONE]` behind it, as some servers
+  write it, says nothing. Without any of them the answer was cut off. After an error nothing more is awaited.
+- An event is what its data's `type` says, as official clients take it; its texts are read wherever they stand in it,
+  for some servers write them in other places. A delta of a type that is not known is text all the same, unless it is
+  sound.
+- Whatever holds an `error` that says something is an error, beside text too: official clients raise there.
+- An answer in the background that has not begun (queued, in_progress) is whole as it is.
+
+Not here: classes of messages (openai_responses_messages.py), where texts stand (openai_responses_texts.py), frames
+(llm_frames.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from ext_proc.codecs.llm_channels import Channels
+from ext_proc.codecs.llm_frames import NOTHING, Part, malformed, unterminated
+from ext_proc.codecs.llm_texts import Malformed, Place, Spot
+from ext_proc.codecs.openai_chat_denials import DONE, closing, error_object
+from ext_proc.codecs.openai_responses_messages import (
+    EVENT,
+    ResponsesAnswer,
+    ResponsesError,
+    ResponsesEvent,
+    check_answer,
+    output_of,
+    unreadable,
+)
+from ext_proc.codecs.openai_responses_texts import (
+    CODE,
+    COMMAND,
+    COPIES,
+    INPUT,
+    MAX_ITEMS,
+    MAX_PARTS,
+    OUTPUTS,
+    REASONING_TEXT,
+    UNKNOWN,
+    Found,
+    changes_for,
+    check_keys,
+    of_call,
+    of_event,
+    of_item,
+    of_part,
+    placed,
+    text_of,
+)
+from ext_proc.framing.json_surrogates import encode_tolerant, parse_tolerant
+from ext_proc.framing.json_view import JsonError
+from ext_proc.framing.sse import ServerSentEvent, Span, encode_event
+from ext_proc.limits import Limits
+from ext_proc.messages import Channel, ChannelKind, Message, Opaque, Role, encode_json
+from ext_proc.policy import Deny
+from ext_proc.trail import Outcome
+
+MAX_CHANNELS = 4096  # five for each text of an item
+MAX_WORD = 1024  # characters of what our own events repeat of the stream's: proxies make long ids
+_TERMINAL = {
+    "response.completed": Outcome.OK,
+    "response.done": Outcome.OK,  # OpenRouter, at first
+    "response.incomplete": Outcome.TRUNCATED,
+    "response.cancelled": Outcome.TRUNCATED,
+    "response.failed": Outcome.PROTOCOL_ERROR,
+}
+_STATUSES = {"incomplete": Outcome.TRUNCATED, "failed": Outcome.PROTOCOL_ERROR, "cancelled": Outcome.TRUNCATED}
+_NOT_BEGUN = ("queued", "in_progress")
+_NO_JSON = frozenset({"json-empty", "json-malformed", "json-not-utf8"})
+# What a delta is of: the kind, the member that counts it within its item, and the index of the first.
+_DELTAS: Mapping[str, tuple[ChannelKind, str, int]] = {
+    "response.output_text": (ChannelKind.CONTENT, "content_index", 0),
+    "response.refusal": (ChannelKind.REFUSAL, "content_index", 0),
+    "response.reasoning_text": (ChannelKind.REASONING, "content_index", REASONING_TEXT),
+    "response.reasoning": (ChannelKind.REASONING, "content_index", REASONING_TEXT),  # OpenRouter, vLLM
+    "response.reasoning_summary_text": (ChannelKind.REASONING, "summary_index", 0),
+    "response.reasoning_summary": (ChannelKind.REASONING, "summary_index", 0),
+    "response.function_call_arguments": (ChannelKind.TOOL_ARGUMENTS, "", 0),
+    "response.mcp_call_arguments": (ChannelKind.TOOL_ARGUMENTS, "", 0),
+    "response.custom_tool_call_input": (ChannelKind.TOOL_INPUT, "", INPUT),
+    "response.code_interpreter_call_code": (ChannelKind.TOOL_INPUT, "", CODE),
+    "response.shell_call_command": (ChannelKind.TOOL_INPUT, "command_index", COMMAND),
+}
+_UNKNOWN = (ChannelKind.CONTENT, "content_index", UNKNOWN)
+_GAVE_BACK = "response.shell_call_output_content"
+_OUTPUTS = ("stdout", "stderr")
+_WORDED = ("text", "content")  # where a delta is an object, as vLLM had it
+_NO_TEXT = frozenset({"response.audio"})  # what is base64 in its deltas
+_WHOLE = ("text", "refusal", "transcript")  # how an event repeats what its deltas said
+_ENVELOPE = ("id", "object", "created_at", "model")
+
+
+class ResponsesReader:
+    """Reads one answer; see `llm_frames.AnswerReader`.
+
+    Args:
+        requests: what it answers.
+        failed: whether the HTTP status is no success: then it need not be OpenAI's at all.
+    """
+
+    def __init__(self, requests: Sequence[Message], limits: Limits, *, failed: bool) -> None:
+        self._requests = tuple(requests)
+        self._limits = limits
+        self._failed = failed
+        self._channels = Channels(MAX_CHANNELS)
+        self._items: dict[int, tuple[str, str]] = {}  # id and type by position
+        self._copies = 0
+        self._envelope: dict[str, Any] = {}
+        self._number = -1  # of the last event
+        self._produced = False
+        self._erred = False
+        self.outcome = Outcome.PROTOCOL_ERROR if failed else Outcome.OK
+
+    @property
+    def done(self) -> bool:
+        return self._channels.done
+
+    @property
+    def unanswered(self) -> Sequence[Message]:
+        """What was asked, as long as the answer goes on."""
+        return () if self.done or self._erred else self._requests
+
+    def document(self, data: bytes) -> Part:
+        """See `AnswerReader`."""
+        try:
+            value = self._parse(data)
+            if value is None:
+                return self._unread(_not_openai(data))
+            value = check_answer(value)
+            erred = bool(value.get("error"))
+            if "output" not in value and not erred:
+                raise Malformed("an answer has no output")
+            items = output_of(value)
+            spots = self._spots(
+                [
+                    *(
+                        place
+                        for position, item in enumerate(items)
+                        for place in placed(of_item(item, ("output", position)), position, data)
+                    ),
+                    *self._copy(_output_text(value, ()), data),
+                ]
+            )
+        except JsonError as error:
+            return self._unread(self._broken(error, data))
+        except Malformed as fault:
+            return self._unread(unreadable(fault, data))
+        self._look(value)
+        self._produced = self._produced or value.get("status") in _NOT_BEGUN
+        for choice in (*range(len(items)), *range(COPIES, COPIES + self._copies)):
+            self._channels.begin(choice)
+        closes = self._channels.finish()
+        if erred and "output" not in value:
+            return self._error(value, data)
+        return Part(ResponsesAnswer(value, data, spots), spots, closes, changes=changes_for)
+
+    def event(self, event: ServerSentEvent) -> Part:
+        """See `AnswerReader`."""
+        data, before = event.data or b"", self._copies
+        if data.strip() == DONE:
+            return NOTHING
+        if event.span is Span.UNTERMINATED:
+            return self._unread(unterminated(data))
+        try:
+            value = self._parse(data)
+            if value is None:
+                return self._unread(_not_openai(data))
+            if not isinstance(value, dict):
+                raise Malformed("an event must be an object")
+            check_keys(value, EVENT)
+            kind, choice = text_of(value, "type"), _index(value, "output_index", MAX_ITEMS)
+            item = _object(value, "item")
+            spots = self._spots(list(self._places(kind, value, data)))
+        except JsonError as error:
+            return self._unread(self._broken(error, data))
+        except Malformed as fault:
+            return self._unread(unreadable(fault, data))
+        number = value.get("sequence_number")
+        self._number = max(self._number, number) if type(number) is int else self._number
+        if item or value.get("part") or kind.endswith(".delta"):
+            self._channels.begin(choice)
+        if item:
+            self._items[choice] = text_of(item, "id")[:MAX_WORD], text_of(item, "type")
+            self._produced = self._produced or item.get("type") != "reasoning"
+        closes = self._channels.end(range(COPIES + before, COPIES + self._copies))
+        if kind in _TERMINAL:
+            self._worse(_TERMINAL[kind])
+            closes += self._channels.finish()
+        elif kind == "response.output_item.done":
+            closes += self._channels.end((choice,))
+        if kind == "error" or value.get("error"):
+            return self._error(value, data, spots, closes)
+        return Part(ResponsesEvent(value, data, spots), spots, closes, kind in _TERMINAL, changes_for)
+
+    def unread(self, message: Opaque) -> None:
+        """See `AnswerReader`."""
+        if message.malformed or message.too_large:
+            self._worse(Outcome.INVALID)
+
+    def end(self, *, empty: bool, streamed: bool) -> None:
+        """See `AnswerReader`."""
+        if self._failed or self._erred:
+            return
+        if empty:
+            self._worse(Outcome.EMPTY)
+        elif streamed and not self.done:
+            self._worse(Outcome.TRUNCATED)
+        elif not self._produced:
+            self._worse(Outcome.EMPTY)
+
+    def error(self, deny: Deny, trail_id: str) -> bytes:
+        """See `AnswerReader`."""
+        return encode_json(error_object(deny, trail_id, deny.status or 403))
+
+    def text_event(self, channel: Channel, text: str) -> bytes:
+        """See `codec.Decoder`; nothing for a copy, or for a text that no delta carries."""
+        item_id, item = self._items.get(channel.choice, ("", ""))
+        for stem, (kind, counted, first) in _DELTAS.items():
+            position = channel.index - first
+            fits = 0 <= position < MAX_PARTS if counted else position == 0
+            other = stem == "response.function_call_arguments" and item.startswith("mcp_")
+            if kind is channel.kind and fits and not other and channel.choice < COPIES:
+                where = {"item_id": item_id, "output_index": channel.choice, **({counted: position} if counted else {})}
+                logged = {"logprobs": []} if kind is ChannelKind.CONTENT else {}
+                return self._event(f"{stem}.delta", **where, delta=text, **logged)
+        return b""
+
+    def ending(self, deny: Deny, trail_id: str, unsent: Sequence[Part]) -> bytes:
+        """See `AnswerReader`: the answer is incomplete, for its content was filtered."""
+        values = [part.message.value for part in unsent if isinstance(part.message, ResponsesEvent)]
+        events = b""
+        if not self._envelope or any(value.get("type") == "response.created" for value in values):
+            events += self._event("response.created", response=self._snapshot("in_progress"))
+        ended = self._snapshot("incomplete", incomplete_details={"reason": "content_filter"})
+        return events + self._event("response.incomplete", response=ended, **closing(deny, trail_id))
+
+    def _places(self, kind: str, value: Mapping[str, Any], data: bytes) -> Iterator[Place]:
+        """The texts in an event of a stream: those of the item's channels, then each copy."""
+        stem, _, last = kind.rpartition(".")
+        choice, response = _index(value, "output_index", MAX_ITEMS), _object(value, "response")
+        told: list[Found] = []
+        if (item := _object(value, "item")) is not None:
+            told += of_item(item, ("item",))
+        if (part := _object(value, "part")) is not None:
+            summary = "summary_index" in value
+            position = _index(value, "summary_index" if summary else "content_index", MAX_PARTS)
+            told += of_part(part, position, ("part",), Role.ASSISTANT, summary=summary)
+        told += () if kind == "error" else _of_whole(stem, value)
+        begins = last == "added"
+        deltas = list(_of_delta(stem, value)) if "delta" in value and stem not in _NO_TEXT else []
+        yield from placed([*deltas, *(told if begins else ())], choice, data)
+        if not begins:
+            yield from self._copy(told, data)
+        if response is not None:
+            self._look(check_answer(response))
+            for position, entry in enumerate(output_of(response)):
+                yield from self._copy(of_item(entry, ("response", "output", position)), data)
+            yield from self._copy(_output_text(response, ("response",)), data)
+
+    def _copy(self, found: Iterable[Found], data: bytes) -> list[Place]:
+        """Texts that are whole here, as a choice of their own."""
+        places = list(placed(found, COPIES + self._copies, data))
+        self._copies += bool(places)
+        return places
+
+    def _spots(self, places: Sequence[Place]) -> tuple[Spot, ...]:
+        """The texts as policies see them."""
+        spots = self._channels.spots(places)
+        kinds = {spot.channel.kind for spot in spots}
+        self._produced = self._produced or bool(kinds - {ChannelKind.REASONING})
+        if ChannelKind.REFUSAL in kinds:
+            self._worse(Outcome.REFUSED)
+        return spots
+
+    def _look(self, answer: Mapping[str, Any]) -> None:
+        """What an answer's object says of it."""
+        if not self._envelope:
+            self._envelope = {name: answer[name] for name in _ENVELOPE if _is_short(answer.get(name))}
+        details = answer.get("incomplete_details")
+        if isinstance(details, Mapping) and details.get("reason") == "content_filter":
+            self._worse(Outcome.REFUSED)
+        self._worse(_STATUSES.get(text_of(answer, "status"), Outcome.OK))
+        self._produced = self._produced or any(item.get("type") != "reasoning" for item in output_of(answer))
+
+    def _snapshot(self, status: str, **members: Any) -> dict[str, Any]:
+        """The answer's object, as far as clients need it."""
+        asked = next((request.target for request in self._requests), "")[:MAX_WORD]
+        blank = {"id": "", "object": "response", "created_at": 0, "model": asked, **self._envelope, "status": status}
+        blank |= {"error": None, "incomplete_details": None, "instructions": None, "metadata": {}, "output": []}
+        return blank | {"parallel_tool_calls": True, "tool_choice": "auto", "tools": [], "usage": None, **members}
+
+    def _event(self, kind: str, **members: Any) -> bytes:
+        """An event of ours, named and numbered as OpenAI does its own."""
+        self._number += 1
+        value = {"type": kind, **members, "sequence_number": self._number}
+        return b"event: " + kind.encode() + b"\n" + encode_event(encode_tolerant(value))
+
+    def _parse(self, data: bytes) -> Any:
+        """The value; None for what is somebody else's error."""
+        value = parse_tolerant(data, self._limits.json_depth, self._limits.json_values)
+        return None if self._failed and not (isinstance(value, dict) and value.get("error")) else value
+
+    def _broken(self, error: JsonError, data: bytes) -> Opaque:
+        own_page = self._failed and error.reason in _NO_JSON
+        return _not_openai(data) if own_page else malformed(error.reason, error.detail, data)
+
+    def _error(
+        self, value: Mapping[str, Any], data: bytes, spots: Sequence[Spot] = (), closes: Sequence[int] = ()
+    ) -> Part:
+        """An error of the server's: official clients read no further."""
+        self._erred = True
+        self._worse(Outcome.PROTOCOL_ERROR)
+        return Part(ResponsesError(value, data), spots, closes, changes=changes_for)
+
+    def _unread(self, message: Opaque) -> Part:
+        self.unread(message)
+        return Part(message)
+
+    def _worse(self, outcome: Outcome) -> None:
+        self.outcome = self.outcome.worse(outcome)
+
+
+def _of_delta(stem: str, value: Mapping[str, Any]) -> Iterator[Found]:
+    """What an event adds to a text."""
+    delta, (kind, counted, first) = value["delta"], _DELTAS.get(stem, _UNKNOWN)
+    position = _index(value, counted, MAX_PARTS) if counted else 0
+    if not isinstance(delta, dict):
+        if text_of(value, "delta"):
+            yield Found(kind, Role.ASSISTANT, ("delta",), delta, first + position)
+        return
+    check_keys(delta)
+    strays = [name for name, said in delta.items() if name not in (*_OUTPUTS, *_WORDED, "type") and said is not None]
+    if strays:
+        raise Malformed("a delta must be a string")
+    command = _index(value, "command_index", MAX_PARTS)
+    for number, name in enumerate(_OUTPUTS):
+        if text_of(delta, name):
+            at = OUTPUTS + len(_OUTPUTS) * command + number
+            yield Found(ChannelKind.CONTENT, Role.TOOL, ("delta", name), delta[name], at)
+    for name in _WORDED:
+        if text_of(delta, name):
+            yield Found(kind, Role.ASSISTANT, ("delta", name), delta[name], first + position)
+
+
+def _of_whole(stem: str, value: Mapping[str, Any]) -> Iterator[Found]:
+    """What an event says beside its item and its part: a text once more, or at once."""
+    kind, counted, first = _DELTAS.get(stem, _UNKNOWN)
+    position = _index(value, counted, MAX_PARTS) if counted else 0
+    for name in _WHOLE:
+        if text_of(value, name):
+            yield Found(kind, Role.ASSISTANT, (name,), value[name], first + position)
+    command = text_of(value, "command")
+    if command:
+        yield Found(ChannelKind.TOOL_INPUT, Role.ASSISTANT, ("command",), command, first + position)
+    yield from of_call(value, ())
+    yield from of_event(value, Role.TOOL if stem == _GAVE_BACK else Role.ASSISTANT, skip=("command",))
+
+
+def _output_text(answer: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[Found]:
+    """The text of all items together, which clients make themselves and some servers write."""
+    if text_of(answer, "output_text"):
+        yield Found(ChannelKind.CONTENT, Role.ASSISTANT, (*path, "output_text"), answer["output_text"], 0)
+
+
+def _object(value: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
+    held = value.get(name)
+    if not isinstance(held, dict | None):
+        raise Malformed(f"{name} must be an object")
+    return held
+
+
+def _index(value: Mapping[str, Any], name: str, most: int) -> int:
+    """A position; 0 where it does not stand."""
+    index = value.get(name)
+    if index is None:
+        return 0
+    if type(index) is not int or not 0 <= index < most:
+        raise Malformed("an index is out of range")
+    return index
+
+
+def _is_short(value: Any) -> bool:
+    return isinstance(value, int) or (isinstance(value, str) and len(value) <= MAX_WORD)
+
+
+def _not_openai(raw: bytes) -> Opaque:
+    return Opaque("not-openai", "the server's own error is no message of OpenAI's", raw=raw)

@@ -1,0 +1,395 @@
+"""OpenAI responses: a JSON value becomes a typed message, or an `Opaque` that says why not.
+
+Rules:
+- A request is admitted only if what policies read of it has the type that they are promised; so is an answer. All else
+  is `Opaque(malformed=True)`.
+- A key that equals one of the format's but for case is refused: two readers would differ.
+- A changed message keeps every byte that was not changed (framing/json_splice.py).
+
+Source: OpenAI, Responses API.
+
+Not here: bytes (openai_responses_answer.py), texts (openai_responses_texts.py), tools that the provider runs
+(openai_chat_hosted_tools.py: they are named alike).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NoReturn
+
+import msgspec
+
+from ext_proc.codecs.llm_frames import malformed
+from ext_proc.codecs.llm_prompts import Prompted
+from ext_proc.codecs.llm_texts import Ambiguous, Malformed, Place, Spot, pieces_of
+from ext_proc.codecs.openai_chat_hosted_tools import hosted_tools
+from ext_proc.codecs.openai_chat_request_texts import too_many_values
+from ext_proc.codecs.openai_responses_texts import (
+    ITEM,
+    MAX_ITEMS,
+    Found,
+    beside,
+    check_keys,
+    numbered,
+    of_item,
+    text_of,
+)
+from ext_proc.framing.json_splice import Path, splice
+from ext_proc.framing.json_surrogates import encode_tolerant
+from ext_proc.limits import Limits
+from ext_proc.messages import (
+    ChannelKind,
+    Completion,
+    CompletionChunk,
+    Form,
+    Generation,
+    HostedTool,
+    LlmError,
+    Message,
+    Opaque,
+    Piece,
+    Role,
+    Setting,
+    Usage,
+    encode_json,
+)
+
+_SETTINGS: Mapping[Setting, Path] = {
+    Setting.MAX_TOKENS: ("max_output_tokens",),
+    Setting.TEMPERATURE: ("temperature",),
+    Setting.TOP_P: ("top_p",),
+    Setting.REASONING_EFFORT: ("reasoning", "effort"),
+}
+_NUMBERS = frozenset({Setting.TEMPERATURE, Setting.TOP_P})
+_REQUEST = frozenset(
+    {"model", "input", "instructions", "stream", "max_output_tokens", "temperature", "top_p", "reasoning", "tools"}
+    | {"tool_choice", "previous_response_id", "conversation", "prompt", "background", "store", "text"}
+)
+_REASONING = frozenset({"effort", "summary"})
+_ANSWER = frozenset(
+    {"id", "object", "model", "output", "status", "usage", "error", "incomplete_details", "instructions", "output_text"}
+)
+EVENT = ITEM | {
+    *("response", "item", "part", "output_index", "content_index", "summary_index", "command_index", "item_id"),
+    "sequence_number",
+}
+_ROLES = {
+    "system": Role.SYSTEM,
+    "developer": Role.SYSTEM,
+    "assistant": Role.ASSISTANT,
+    "tool": Role.TOOL,
+}
+
+
+class ResponsesRequest(Prompted, Generation):
+    """A request for a response."""
+
+    __slots__ = ()
+
+    @property
+    def method(self) -> str:
+        return "responses"
+
+    @property
+    def hosted_tools(self) -> Sequence[HostedTool]:
+        """The tools that the provider runs itself for this request."""
+        return _hosted_tools(self.value)
+
+    def setting(self, setting: Setting) -> Any:
+        """A setting as the caller gave it; None where it did not, or the format has none."""
+        value: Any = self.value
+        for step in _SETTINGS.get(setting, ("",)):
+            value = value.get(str(step)) if isinstance(value, Mapping) else None
+        return value
+
+    def with_model(self, name: str) -> ResponsesRequest:
+        """The same request for another model."""
+        return ResponsesRequest({**self.value, "model": name}, splice(self.raw, {("model",): encode_tolerant(name)}))
+
+    def with_settings(self, settings: Mapping[Setting, Any]) -> ResponsesRequest:
+        """The same request with settings replaced; None removes one.
+
+        Raises:
+            ValueError: the format has no such setting.
+        """
+        value = dict(self.value)
+        changes: dict[Path, bytes | None] = {}
+        for setting, wanted in settings.items():
+            path = _SETTINGS.get(setting)
+            if path is None:
+                raise ValueError(f"OpenAI's responses have no {setting}")
+            first, last = str(path[0]), str(path[-1])
+            held = value if len(path) == 1 else dict(value.get(first) or {})
+            held.pop(last, None)
+            if wanted is not None:
+                held[last] = wanted
+            if len(path) == 1:
+                changes[path] = None if wanted is None else encode_json(wanted)
+            else:
+                value[first] = held
+                changes[path[:1]] = encode_json(held)
+        return ResponsesRequest(value, splice(self.raw, changes))
+
+
+class _Response:
+    """What a whole answer and an event of one have in common.
+
+    Attributes:
+        spots: the texts in it, and where they stand.
+    """
+
+    __slots__ = ()
+    spots: Sequence[Spot]
+    value: Mapping[str, Any]
+
+    @property
+    def method(self) -> str:
+        return "responses"
+
+    @property
+    def pieces(self) -> Sequence[Piece]:
+        """The texts in it."""
+        return pieces_of(self.spots)
+
+    @property
+    def snapshot(self) -> Mapping[str, Any]:
+        """The answer's object; {} for an event without it."""
+        raise NotImplementedError
+
+    @property
+    def model(self) -> str:
+        """The model's name; "" where it does not stand."""
+        model = self.snapshot.get("model")
+        return model if isinstance(model, str) else ""
+
+    @property
+    def usage(self) -> Usage | None:
+        """What the provider counted, which the last snapshot says."""
+        return read_usage(self.snapshot.get("usage"))
+
+    @property
+    def finish_reasons(self) -> Sequence[str]:
+        """Why it ended: "completed", or what OpenAI says is missing."""
+        status = self.snapshot.get("status")
+        if status not in ("completed", "incomplete", "failed", "cancelled"):
+            return ()
+        details = self.snapshot.get("incomplete_details")
+        reason = details.get("reason") if isinstance(details, Mapping) else None
+        return (reason if isinstance(reason, str) else str(status),)
+
+
+class ResponsesAnswer(_Response, Completion):
+    """A whole answer."""
+
+    __slots__ = ("spots",)
+
+    def __init__(self, value: Mapping[str, Any], raw: bytes, spots: Sequence[Spot] = ()) -> None:
+        super().__init__(value, raw)
+        self.spots = spots
+
+    @property
+    def snapshot(self) -> Mapping[str, Any]:
+        """The answer itself."""
+        return self.value
+
+    def with_model(self, name: str) -> ResponsesAnswer:
+        """The same answer by another name of the model."""
+        raw = splice(self.raw, {("model",): encode_tolerant(name)})
+        return ResponsesAnswer({**self.value, "model": name}, raw, self.spots)
+
+
+class ResponsesEvent(_Response, CompletionChunk):
+    """One event of a streamed answer."""
+
+    __slots__ = ("spots",)
+
+    def __init__(self, value: Mapping[str, Any], raw: bytes, spots: Sequence[Spot] = ()) -> None:
+        super().__init__(value, raw)
+        self.spots = spots
+
+    @property
+    def snapshot(self) -> Mapping[str, Any]:
+        """The answer's object, where the event has it."""
+        response = self.value.get("response")
+        return response if isinstance(response, Mapping) else {}
+
+    def with_model(self, name: str) -> ResponsesEvent:
+        """The same event by another name of the model; itself, where it names none."""
+        if not self.snapshot:
+            return self
+        raw = splice(self.raw, {("response", "model"): encode_tolerant(name)})
+        return ResponsesEvent({**self.value, "response": {**self.snapshot, "model": name}}, raw, self.spots)
+
+
+class ResponsesError(LlmError):
+    """OpenAI's error object, or an `error` event."""
+
+    __slots__ = ()
+
+    @property
+    def method(self) -> str:
+        return "responses"
+
+
+def from_client(value: Any, raw: bytes) -> Message:
+    """The message that a client's JSON value is. Never raises."""
+    try:
+        _check_request(value)
+    except Malformed as fault:
+        return unreadable(fault, raw)
+    return ResponsesRequest(value, raw)
+
+
+def texts_of(request: ResponsesRequest, limits: Limits) -> Sequence[Piece] | Opaque:
+    """The texts of a request; see `codec.Codec.texts`."""
+    try:
+        pieces = [Piece(place.channel, place.text, _form(place)) for place in _places(request.value, request.raw)]
+    except Malformed as fault:
+        return unreadable(fault, request.raw)
+    return too_many_values(pieces, limits) or pieces
+
+
+def with_texts(request: ResponsesRequest, texts: Mapping[int, str]) -> ResponsesRequest:
+    """The request with new ones of its texts, by index; what repeats or indexes a changed one goes."""
+    changes: dict[Path, bytes | None] = {}
+    for number, place in enumerate(_places(request.value, request.raw)):
+        if number in texts:
+            changes[place.path] = texts[number].encode() if place.json else encode_json(texts[number])
+            changes.update(beside(request.value, place.path))
+    raw = splice(request.raw, changes)
+    return ResponsesRequest(msgspec.json.decode(raw), raw)
+
+
+def _form(place: Place) -> Form:
+    if place.json:
+        return Form.VALID_JSON
+    return Form.WRITTEN_JSON if place.channel.kind is ChannelKind.TOOL_ARGUMENTS else Form.PLAIN
+
+
+def _places(value: Mapping[str, Any], raw: bytes) -> Iterator[Place]:
+    """Every text of a request: its instructions, the values of its prompt, its input."""
+    yield from numbered(_instructions(value), 0, raw)
+    said = value.get("input")
+    if isinstance(said, str):
+        if said:
+            yield from numbered(iter([Found(ChannelKind.CONTENT, Role.USER, ("input",), said)]), 0, raw)
+        return
+    for position, item in enumerate(_items(said)):
+        role = item.get("role")
+        by_user = "role" in item or text_of(item, "type") in ("message", "mcp_approval_response")
+        usual = Role.USER if by_user else Role.ASSISTANT
+        whose = _ROLES.get(role, usual) if isinstance(role, str) else usual
+        yield from numbered(of_item(item, ("input", position), whose), position, raw)
+
+
+def _instructions(value: Mapping[str, Any]) -> Iterator[Found]:
+    if text_of(value, "instructions"):
+        yield Found(ChannelKind.CONTENT, Role.SYSTEM, ("instructions",), value["instructions"])
+    prompt = value.get("prompt")
+    if isinstance(prompt, Mapping) and prompt.get("variables"):
+        yield Found(ChannelKind.CONTENT, Role.USER, ("prompt", "variables"), None)
+
+
+def _items(said: Any) -> Sequence[Mapping[str, Any]]:
+    if said is None:
+        return ()
+    if not isinstance(said, list) or not all(isinstance(item, dict) for item in said):
+        _reject("input must be a string or a list of objects")
+    return said
+
+
+def check_answer(value: Any) -> Mapping[str, Any]:
+    """An answer's object in the shape that it is read in.
+
+    Raises:
+        Malformed: it has another.
+    """
+    if not isinstance(value, dict):
+        _reject("this is not an object")
+    check_keys(value, _ANSWER)
+    text_of(value, "status")
+    return value
+
+
+def output_of(answer: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """The items of an answer.
+
+    Raises:
+        Malformed: they are no list of objects.
+    """
+    output = answer.get("output")
+    if output is None:
+        return ()
+    if not isinstance(output, list) or not all(isinstance(item, dict) for item in output):
+        _reject("output must be a list of objects")
+    if len(output) > MAX_ITEMS:
+        _reject("an answer has too many items")
+    return output
+
+
+def unreadable(fault: Malformed, raw: bytes) -> Opaque:
+    """The message in the place of what is none."""
+    return malformed("ambiguous-key" if isinstance(fault, Ambiguous) else "openai-invalid", str(fault), raw)
+
+
+def read_usage(usage: Any) -> Usage | None:
+    """Usage in OpenAI's words; None where it says nothing, or what is counted is no number."""
+    if not isinstance(usage, Mapping):
+        return None
+    counts = [usage.get("input_tokens"), usage.get("output_tokens")]
+    if not all(type(count) is int and count >= 0 for count in counts):
+        return None
+    read, written = usage.get("input_tokens_details"), usage.get("output_tokens_details")
+    return Usage(
+        input_tokens=counts[0],
+        output_tokens=counts[1],
+        cached_tokens=_count(read, "cached_tokens"),
+        cache_write_tokens=_count(read, "cache_write_tokens"),
+        reasoning_tokens=_count(written, "reasoning_tokens"),
+        input_audio_tokens=_count(read, "audio_tokens"),
+        output_audio_tokens=_count(written, "audio_tokens"),
+    )
+
+
+def _count(details: Any, name: str) -> int:
+    count = details.get(name) if isinstance(details, Mapping) else None
+    return count if type(count) is int and count > 0 else 0
+
+
+def _hosted_tools(request: Mapping[str, Any]) -> Sequence[HostedTool]:
+    """The tools of a request, and those that items of its input bring along."""
+    found = [*hosted_tools(request)]
+    for item in _items(request.get("input")) if not isinstance(request.get("input"), str) else ():
+        if "tools" in item and item.get("type") != "mcp_list_tools":  # what a server listed is no offer of the caller's
+            found += hosted_tools({"tools": item["tools"]})
+    return found
+
+
+def _check_request(value: Any) -> None:
+    if not isinstance(value, dict):
+        _reject("a request must be an object")
+    check_keys(value, _REQUEST)
+    text_of(value, "model")  # a stored prompt may name it
+    for name in ("stream", "background"):
+        if not isinstance(value.get(name), bool | None):
+            _reject(f"{name} must be true or false")
+    text_of(value, "previous_response_id")
+    reasoning = value.get("reasoning")
+    if not isinstance(reasoning, dict | None):
+        _reject("reasoning must be an object")
+    check_keys(reasoning or {}, _REASONING)
+    text_of(reasoning or {}, "effort")
+    limit = value.get("max_output_tokens")
+    if limit is not None and (type(limit) is not int or limit < 1):
+        _reject("max_output_tokens must be a positive integer")
+    for setting in _NUMBERS:
+        number = value.get(setting)
+        if number is not None and (isinstance(number, bool) or not isinstance(number, int | float)):
+            _reject(f"{setting} must be a number")
+    if not isinstance(value.get("input"), str):
+        _items(value.get("input"))
+    _hosted_tools(value)
+
+
+def _reject(detail: str) -> NoReturn:
+    raise Malformed(detail)

@@ -1,0 +1,194 @@
+"""How many tokens a prompt and an answer are, where the provider did not say: by an encoding, or by kinds of characters.
+
+Rules:
+- Which encoding: the one that OpenAI counts the model by, then the first fitting name in `models`, then `default`. What
+  the model is called in the answer is tried before what the caller asked for.
+- With `default: estimate` no encoding is loaded that `models` does not name, which saves 110 MB.
+- An answer is counted as it comes, by channel, and what waits is bounded. Copies of a text and what tools gave back
+  count nothing; a call counts for its name and the signs around it as well.
+- A prompt is counted when all is over and its count is missing, not before; past `longest_exact` characters by kinds of
+  characters. Its parts are the system's words, the tools' definitions, what tools gave back, what the caller says last
+  (behind the model's last words), and the history: all else.
+
+Not here: pictures, sound, and what stands around a message (the codecs say it, `ModelRequest.prompt`).
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final, Literal, Protocol
+
+from pydantic import BaseModel, Field
+
+from ext_proc.messages import Channel, ChannelKind, Piece, PromptPart, Role
+from ext_proc.tokens.counting import BLOCK, Counter, count
+from ext_proc.tokens.encodings import ENCODINGS, encoding_of, load
+from ext_proc.tokens.estimating import estimate
+
+By = Literal["o200k_base", "cl100k_base", "estimate"]
+
+MAX_CHANNELS: Final = 64  # of an answer, counted apart; the others are one text
+PER_CALL: Final = 8  # tokens of a call beside its arguments
+_CALLS = (ChannelKind.TOOL_ARGUMENTS, ChannelKind.TOOL_INPUT)
+
+
+class Tokenizer(BaseModel, extra="forbid"):
+    """What tokens are counted by where the provider does not say them."""
+
+    default: By = Field(
+        default="estimate",
+        description="For models of which nothing is known. An encoding here also counts OpenAI's models by their own;"
+        " `estimate`, by kinds of characters, takes no memory.",
+    )
+    models: dict[str, By] = Field(
+        default={}, description="By globs over models' names; the first that fits counts.", max_length=1000
+    )
+    longest_exact: int = Field(
+        default=200_000,
+        ge=0,
+        le=10_000_000,
+        description="Characters of a prompt up to which it is counted by its encoding: a million takes about 0.1 s.",
+    )
+
+
+class _Counts(Protocol):
+    def feed(self, text: str) -> None: ...
+
+    @property
+    def total(self) -> int: ...
+
+
+class _Estimates:
+    """Estimates a text that comes in pieces, by blocks: each piece for itself would be at least one token."""
+
+    __slots__ = ("_counted", "_length", "_waiting")
+
+    def __init__(self) -> None:
+        self._counted = self._length = 0
+        self._waiting: list[str] = []
+
+    def feed(self, text: str) -> None:
+        """More of the text."""
+        self._waiting.append(text)
+        self._length += len(text)
+        if self._length > BLOCK:
+            self._counted += estimate("".join(self._waiting))
+            self._waiting, self._length = [], 0
+
+    @property
+    def total(self) -> int:
+        """The tokens so far."""
+        return self._counted + estimate("".join(self._waiting))
+
+
+class Counting:
+    """A tokenizer with its encodings loaded.
+
+    Raises:
+        RanksError: an encoding cannot be loaded.
+    """
+
+    def __init__(self, parameters: Tokenizer) -> None:
+        wanted = {parameters.default, *parameters.models.values()}
+        self._parameters = parameters
+        self._encodings = {
+            name: load(name) for name in ENCODINGS if name in wanted or parameters.default in ENCODINGS
+        }
+
+    def by(self, *models: str) -> By:
+        """What a model's texts are counted by, whose first name that says something counts."""
+        for model in models:
+            name = encoding_of(model)
+            if name in self._encodings:
+                return name
+        for model in models:
+            for glob, chosen in self._parameters.models.items():
+                if fnmatch.fnmatchcase(model, glob):
+                    return chosen
+        return self._parameters.default
+
+    def counter(self, by: By) -> _Counts:
+        """Counts a text that comes in pieces."""
+        return _Estimates() if by == "estimate" else Counter(self._encodings[by])
+
+    def prompt(self, parts: Iterable[PromptPart], by: By) -> PromptTokens:
+        """Counts a prompt."""
+        left = self._parameters.longest_exact
+        system = history = user = tool_result = tool_definition = 0
+        for part in parts:
+            tokens = part.tokens
+            if part.text and by != "estimate" and len(part.text) <= left:
+                left -= len(part.text)
+                tokens += count(part.text, self._encodings[by])
+            else:
+                tokens += estimate(part.text)
+            if part.definition:
+                tool_definition += tokens
+            elif part.role is Role.SYSTEM:
+                system += tokens
+            elif part.role is Role.TOOL:
+                tool_result += tokens
+            elif part.role is Role.USER:
+                user += tokens
+            else:  # what the caller said before is history now
+                history += tokens + user
+                user = 0
+        return PromptTokens(system, history, user, tool_result, tool_definition)
+
+
+@dataclass(frozen=True, slots=True)
+class PromptTokens:
+    """A prompt's tokens by whose they are."""
+
+    system: int = 0
+    history: int = 0
+    user: int = 0
+    tool_result: int = 0
+    tool_definition: int = 0
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.system + self.history + self.user + self.tool_result + self.tool_definition
+
+    def as_measures(self) -> Mapping[str, int]:
+        """By the names of measures."""
+        return {f"{name}_tokens": getattr(self, name) for name in self.__slots__}
+
+
+class AnswerTokens:
+    """Counts the texts of an answer as they come."""
+
+    __slots__ = ("_by", "_calls", "_channels", "_counting", "_others")
+
+    def __init__(self, counting: Counting, by: By) -> None:
+        self._counting = counting
+        self._by: By = by
+        self._channels: dict[Channel, _Counts] = {}
+        self._others = counting.counter(by)
+        self._calls = 0
+
+    def add(self, pieces: Iterable[Piece]) -> bool:
+        """Takes the texts of a message; whether any of them counts."""
+        counted = False
+        for piece in pieces:
+            channel = piece.channel
+            if channel.copy or channel.role is not Role.ASSISTANT or not piece.text:
+                continue
+            counted = True
+            counter = self._channels.get(channel)
+            if counter is None:
+                counter = self._others
+                if len(self._channels) < MAX_CHANNELS:
+                    counter = self._channels[channel] = self._counting.counter(self._by)
+                    self._calls += channel.kind in _CALLS
+            counter.feed(piece.text)
+        return counted
+
+    @property
+    def total(self) -> int:
+        """The tokens so far."""
+        texts = sum(counter.total for counter in self._channels.values())
+        return texts + self._others.total + PER_CALL * self._calls
