@@ -1,10 +1,11 @@
-"""A file that a policy's parameter names, read with the bundle.
+"""A file that a policy's parameter names: read with the bundle, or only named, for a policy that writes it.
 
 Rules:
 - A parameter of type `BundleFile` is written as a path, relative to the bundle's folder, and arrives with the bytes.
 - It is read when the bundle is loaded, and again when that is reloaded: a file that is missing, empty or too large is
   an error of the bundle.
 - Its repr and JSON show the path, never what is in it.
+- A parameter of type `BundlePath` is a path of the same kind, and nothing is looked at when the bundle is loaded.
 
 Not here: what the file means (the policy), secrets (secret.py).
 """
@@ -13,9 +14,16 @@ from __future__ import annotations
 
 import stat
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
+from pydantic import (
+    BeforeValidator,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    PlainSerializer,
+    ValidationInfo,
+    WithJsonSchema,
+)
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
@@ -67,6 +75,23 @@ class BundleFile:
             raise ValueError("expected the path of a file")
         folder = (info.context or {}).get(FOLDER_KEY, Path())
         return cls(value, folder / value, _read(folder / value))
+
+
+def _named(value: object, info: ValidationInfo) -> Path:
+    if isinstance(value, Path):
+        return value
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise ValueError("expected the path of a file")
+    folder: Path = (info.context or {}).get(FOLDER_KEY, Path())
+    return (folder / value).absolute()
+
+
+BundlePath = Annotated[
+    Path,
+    BeforeValidator(_named),
+    PlainSerializer(str),
+    WithJsonSchema({"type": "string", "title": "path of a file"}),
+]
 
 
 def _read(path: Path) -> bytes:

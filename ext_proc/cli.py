@@ -18,6 +18,7 @@ from typing import Annotated
 import typer
 
 import ext_proc
+from ext_proc.cli_usage import usage
 from ext_proc.errors import Problem
 
 app = typer.Typer(
@@ -36,6 +37,7 @@ tools = typer.Typer(
     name="tools", help="What servers say of their tools: looked at, approved, locked.", no_args_is_help=True
 )
 app.add_typer(tools)
+app.add_typer(usage)
 
 
 class Layout(enum.StrEnum):
@@ -244,11 +246,17 @@ def diff_tools(
     bundle: Pinned,
     server: ToolsServer,
     tool: Annotated[str | None, typer.Argument(help='A tool, or "(instructions)"; all that wait unless given.')] = None,
+    digest: Annotated[
+        str | None,
+        typer.Option(help="The first digits of another definition than the latest.", envvar="GATEHOUSE_DIGEST"),
+    ] = None,
 ) -> None:
     """Shows what waits against what was approved: exact text, with everything unseen written out."""
     from ext_proc.server import tools as pinned
 
-    raise typer.Exit(pinned.diff(bundle, server, tool))
+    if digest is not None and tool is None:
+        raise typer.BadParameter("expected --digest with a tool")
+    raise typer.Exit(pinned.diff(bundle, server, tool, digest))
 
 
 @tools.command("approve")
@@ -280,12 +288,28 @@ def approve_tools(
     )
 
 
+@tools.command("forget")
+def forget_tools(
+    bundle: Pinned,
+    server: ToolsServer,
+    tool: Annotated[
+        list[str] | None, typer.Argument(help='Tools, or "(instructions)"; all of the server unless given.')
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Asks nobody.", envvar="GATEHOUSE_YES")] = False,
+) -> None:
+    """Forgets what is pinned: a tool is new when it is listed again, a server's next listing is its first."""
+    from ext_proc.server import tools as pinned
+
+    raise typer.Exit(pinned.forget(bundle, server, tool or [], yes=yes, ask=typer.confirm))
+
+
 @tools.command("lock")
 def lock_tools(
     bundle: Pinned,
     server: OneServer = None,
     write: Annotated[
-        Path | None, typer.Option(help="The file; printed unless given.", envvar="GATEHOUSE_WRITE")
+        Path | None,
+        typer.Option(help="The file; what else stands in it stays. Printed unless given.", envvar="GATEHOUSE_WRITE"),
     ] = None,
 ) -> None:
     """Writes what is approved as a lock file, for Git."""

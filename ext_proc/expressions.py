@@ -3,8 +3,8 @@
 Rules:
 - A name that is no variable or function is found when the bundle is loaded, not at the first request.
 - A condition that cannot be evaluated (a missing key, a type error) raises; whoever asked decides, and fails closed.
-- Variables of a condition: `identity`, `request`, `route`, `server`, `message`, `args` (see Context.variables). Those of
-  a formula are whole numbers, by the names that its owner gives.
+- Variables of a condition: `identity`, `request`, `route`, `server`, `message`, `args` (see Context.variables). A
+  formula's are whole numbers, by the names that its owner gives.
 
 Not here: any meaning of a condition or formula.
 """

@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Generic, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel
 
-from ext_proc.bundle_file import BundleFile
+from ext_proc.bundle_file import BundleFile, BundlePath
 from ext_proc.expressions import Condition, Expression, ExpressionError, Formula
 from ext_proc.headers import HeaderMutation
 from ext_proc.identity import Identity
@@ -47,6 +47,7 @@ from ext_proc.verdicts import Deny, Edit, Mutation, Respond, Text, TextDeny, Tex
 __all__ = [
     "ABSENT",
     "BundleFile",
+    "BundlePath",
     "Channel",
     "ChannelKind",
     "Condition",
@@ -148,6 +149,11 @@ class Context(Generic[State]):
     def route(self) -> str:
         """The route's name in the bundle."""
         return self._exchanged.route
+
+    @property
+    def protocol(self) -> str:
+        """The route's `protocol` in the bundle."""
+        return self._exchanged.protocol
 
     @property
     def server(self) -> str:
@@ -292,6 +298,8 @@ class Policy(Generic[Parameters, State]):
 
     # Whether it keeps state beyond the exchange: then several hosts need a store that they share.
     keeps_state: ClassVar[bool] = False
+    # Whether it has to see answers as the upstream gave them: then none that changes them stands behind it on a route.
+    sees_answers_first: ClassVar[bool] = False
     # Whether it has pages for people, which `page` makes.
     has_pages: ClassVar[bool] = False
     # The kinds of text that `on_text` is called for.

@@ -51,7 +51,8 @@ from ext_proc.replies import (
     StreamedBody,
     TrailersReply,
 )
-from ext_proc.running import decide, in_force
+from ext_proc.running import decide as decide
+from ext_proc.running import in_force as in_force
 from ext_proc.stores.embedded import EmbeddedStore
 from ext_proc.stores.store import NO_STORE, Store
 from ext_proc.trail import Trail

@@ -224,7 +224,48 @@ REQUIREMENTS: dict[str, Requirement] = {
     "unread": Requirement(
         "What `allow_opaque` lists passes unread, its answer too: official clients see what they would see without us.",
         "docs/architecture.md, What is opaque; docs/recipes.md",
-        (f"{E}test_anthropic.py", f"{E}test_openai_responses.py"),
+        (f"{E}test_recorded.py",),
+    ),
+    "openai": Requirement(
+        "OpenAI's client sees what it would see without us, a policy's changes excepted, and ends where one stops it: "
+        "chats, responses, completions, embeddings.",
+        "OpenAI, Responses API and its streaming events, completions, embeddings; the official client",
+        (
+            f"{E}test_openai_responses.py",
+            f"{E}test_openai_others.py",
+            "tests/unit/codecs/test_openai_responses_streams.py",
+            "tests/unit/codecs/test_openai_chat_imitators.py",
+        ),
+    ),
+    "repeats": Requirement(
+        "A text that an answer says more than once is decided and changed alike wherever it stands.",
+        "docs/architecture.md, Channels of text; OpenAI, Responses API (streaming events)",
+        ("tests/unit/codecs/test_openai_responses_repeats.py",),
+    ),
+    "anthropic": Requirement(
+        "Anthropic's client sees what it would without us, but for a policy's changes, and ends where one stops it.",
+        "Anthropic, Messages API and streaming; the official client",
+        (f"{E}test_anthropic.py", f"{X}test_llm_texts.py"),
+    ),
+    "gemini": Requirement(
+        "The path names Gemini's model: another is another path. Answers in events and in an array stay what they are.",
+        "Google, Gemini API: generateContent, streamGenerateContent; google.rpc.Status",
+        (f"{E}test_gemini.py", f"{X}test_llm_texts.py"),
+    ),
+    "usage-reported": Requirement(
+        "What a provider counted is on record as it wrote it, of JSON and of streams, however they are cut.",
+        "OpenAI, chat completions, responses and embeddings; Anthropic, messages; Google, usageMetadata",
+        ("tests/policies/test_usage_recorded.py",),
+    ),
+    "usage-asked": Requirement(
+        "A stream tells usage only where the request asks: what a gateway asks for itself, its client does not see.",
+        "OpenAI, chat completions: `stream_options.include_usage`",
+        (f"{E}test_usage.py", "tests/unit/codecs/test_openai_usage.py"),
+    ),
+    "settled": Requirement(
+        "What is known only at the end is told to Envoy with the last reply, and is on record where there is none.",
+        "docs/architecture.md, the way of an exchange; ProcessingResponse.dynamic_metadata",
+        (f"{X}test_settle.py",),
     ),
     "mcp-denial": Requirement(
         "A denied call is answered with its own id in JSON-RPC's error shape, which official clients report cleanly.",
@@ -417,6 +458,8 @@ REQUIREMENTS: dict[str, Requirement] = {
             f"{E}test_confirm.py",
             "tests/policies/test_confirm.py",
             "tests/policies/test_confirm_page.py",
+            "tests/policies/test_confirm_attacks.py",
+            "tests/policies/test_confirm_lists.py",
             "tests/policies/test_confirm_keys.py",
             "tests/policies/test_confirm_scorer.py",
             "tests/policies/test_confirm_words.py",
@@ -433,6 +476,7 @@ REQUIREMENTS: dict[str, Requirement] = {
             "tests/policies/test_url_domains.py",
             "tests/policies/test_form_secrets.py",
             "tests/unit/codecs/test_mcp_inputs.py",
+            "tests/unit/codecs/test_jsonrpc_claims.py",
         ),
     ),
     "mcp-headers": Requirement(
@@ -486,6 +530,7 @@ REQUIREMENTS: dict[str, Requirement] = {
         "MCP 2025-11-25 and 2026-07-28, tools: security considerations; RFC 8785; docs/policies.md, tool-pinning",
         (
             f"{E}test_pinning.py",
+            f"{E}test_poisoned_tools.py",
             "tests/policies/test_tool_pinning.py",
             "tests/policies/test_tool_judgement.py",
             "tests/unit/pins/test_canonical.py",
@@ -540,6 +585,18 @@ REQUIREMENTS: dict[str, Requirement] = {
         "and the credential of a call is known when it comes to the page.",
         "docs/adr/0012; Fetch, append a request Origin header; CSP level 3; RFC 6750 section 3",
         (f"{E}test_pages.py", "tests/unit/server/test_pages.py"),
+    ),
+    "ledger": Requirement(
+        "Each exchange with a model has one usage record: opened before it goes on, closed once, by another process "
+        "where its own is gone; none of a process that lives is touched.",
+        "docs/operations.md, The usage ledger",
+        (
+            f"{E}test_ledger.py",
+            "tests/unit/ledger/test_model.py",
+            "tests/unit/ledger/test_lease.py",
+            "tests/unit/ledger/test_file.py",
+            "tests/policies/test_usage_ledger.py",
+        ),
     ),
     "identity-workloads": Requirement(
         "A workload is known by what Envoy verified of its certificate, and not by a client's copy of it.",

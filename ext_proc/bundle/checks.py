@@ -81,6 +81,7 @@ def warnings(bundle: Bundle, policies: Mapping[str, Policy[Any, Any]], describer
         *_unreachable_routes(bundle, describer),
         *_evadable_routes(bundle, describer),
         *_deaf_policies(bundle, policies, describer),
+        *_changed_before_they_are_seen(bundle, policies, describer),
         *_conditions_without_a_message(bundle, policies, describer),
         *_state_of_one_host(bundle, policies, describer),
         *_weaknesses(bundle, policies, describer),
@@ -145,6 +146,21 @@ def _deaf_policies(bundle: Bundle, policies: Mapping[str, Policy[Any, Any]], des
                     continue
                 wanted = " or ".join(cls.__name__ for cls in hook.wants)
                 message = f"its {stage} hook waits for {wanted}, which {route.protocol} has none of: it is never called"
+                yield describer.problem(("routes", index, "policies", position), message, name)
+
+
+def _changed_before_they_are_seen(
+    bundle: Bundle, policies: Mapping[str, Policy[Any, Any]], describer: Describer
+) -> Iterator[Problem]:
+    """Answers go through the policies in reverse."""
+    for index, route in enumerate(bundle.routes):
+        for position, name in enumerate(route.policies):
+            if not policies[name].sees_answers_first:
+                continue
+            hooks = {other: hooks_of(policies[other]).get(Stage.RESPONSE) for other in route.policies[position + 1 :]}
+            behind = [other for other, hook in hooks.items() if hook is not None and not hook.observes]
+            if behind:
+                message = f"{', '.join(behind)} may change answers before it sees them: put it behind"
                 yield describer.problem(("routes", index, "policies", position), message, name)
 
 

@@ -240,7 +240,7 @@ class RoutePart(_Part):
 
     name: Slug = Field(description="The route's name, in decisions and metrics.")
     match: MatchPart = Field(description="Which requests it is for.")
-    protocol: ProtocolName = Field(description="What its payloads are.")
+    protocol: ProtocolName = Field(description="What its payloads are; see [which APIs](../CHANGELOG.md#known-limits).")
     server: Slug | None = Field(
         default=None,
         description="The upstream's name, for conditions (`server`) and for what policies learn of it; the route's "

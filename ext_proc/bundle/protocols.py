@@ -19,6 +19,8 @@ from ext_proc.codecs.codec import Codec
 from ext_proc.codecs.gemini import GeminiCodec
 from ext_proc.codecs.mcp import McpCodec
 from ext_proc.codecs.openai_chat import OpenAiChatCodec
+from ext_proc.codecs.openai_completions import OpenAiCompletionsCodec
+from ext_proc.codecs.openai_embeddings import OpenAiEmbeddingsCodec
 from ext_proc.codecs.openai_responses import OpenAiResponsesCodec
 from ext_proc.messages import (
     A2aMessage,
@@ -46,14 +48,17 @@ class Protocol:
     requests: tuple[type[Message], ...]
 
 
+def _openai() -> tuple[Codec, ...]:
+    return OpenAiChatCodec(), OpenAiResponsesCodec(), OpenAiCompletionsCodec(), OpenAiEmbeddingsCodec()
+
+
 PROTOCOLS = {
     "a2a": Protocol(codecs=lambda: (A2aCodec(),), requests=(A2aMessage, CardFetch)),
     "anthropic": Protocol(codecs=lambda: (AnthropicCodec(),), requests=(Generation, TokenCount, ModelListing)),
     "auto": Protocol(
         # Models' formats are told by their paths. A2A and MCP are not, and look into the body; MCP takes what is left.
         codecs=lambda: (
-            OpenAiChatCodec(),
-            OpenAiResponsesCodec(),
+            *_openai(),
             AnthropicCodec(),
             GeminiCodec(),
             A2aByBody(),
@@ -63,5 +68,5 @@ PROTOCOLS = {
     ),
     "gemini": Protocol(codecs=lambda: (GeminiCodec(),), requests=(Generation, TokenCount, Embedding)),
     "mcp": Protocol(codecs=lambda: (McpCodec(),), requests=(McpMessage, McpTransport)),
-    "openai": Protocol(codecs=lambda: (OpenAiChatCodec(), OpenAiResponsesCodec()), requests=(Generation, ModelListing)),
+    "openai": Protocol(codecs=_openai, requests=(Generation, Embedding, ModelListing)),
 }

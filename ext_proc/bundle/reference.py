@@ -100,7 +100,7 @@ def _parts(field: Mapping[str, Any], definitions: Mapping[str, Any]) -> Iterator
         found = definitions[field["$ref"].rpartition("/")[2]]
         if found.get("properties"):
             yield "", found
-    for option in field.get("anyOf", ()):
+    for option in _options(field):
         yield from _parts(option, definitions)
     for suffix, key in (("[]", "items"), (".<name>", "additionalProperties")):
         inner = field.get(key)
@@ -109,9 +109,14 @@ def _parts(field: Mapping[str, Any], definitions: Mapping[str, Any]) -> Iterator
                 yield suffix + rest, found
 
 
+def _options(field: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """What a field may be, where that is several things; a union that a function tells apart is `oneOf`."""
+    return [*field.get("anyOf", ()), *field.get("oneOf", ())]
+
+
 def _type(field: Mapping[str, Any], key: str = "") -> str:
-    if "anyOf" in field:
-        return " or ".join(_type(option) for option in field["anyOf"] if option.get("type") != "null")
+    if options := _options(field):
+        return " or ".join(_type(option) for option in options if option.get("type") != "null")
     if "const" in field:
         return f"`{field['const']}`"
     if "enum" in field:

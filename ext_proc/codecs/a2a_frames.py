@@ -5,7 +5,8 @@ Rules:
 - On a stream an answer settles its request only where the client need not wait for more: an error, a message, an event
   with `final`, a task that rests (`A2aAnswer.is_last`). A stream that ends before is truncated.
 - What was taken from a stream is not answered: its end tells the client of it, though the agent had said its last.
-- An error status claims nothing about A2A: a body behind it need not be any.
+- An error status claims nothing about A2A: a body behind it need not be any. What a client could take for an answer is
+  one all the same.
 
 Not here: frames (jsonrpc_frames.py), the classes of messages (a2a_messages.py).
 """
@@ -18,6 +19,7 @@ from typing import Any
 from ext_proc.codecs import a2a_denials
 from ext_proc.codecs.a2a_messages import card_from_agent, from_agent, from_client, longest_name, malformed
 from ext_proc.codecs.codec import Frame
+from ext_proc.codecs.jsonrpc_claims import begins_like_json, is_marked
 from ext_proc.framing.json_view import JsonError
 from ext_proc.limits import Limits
 from ext_proc.messages import A2aAnswer, A2aRequest, AgentCard, CardFetch, Message, Opaque
@@ -75,17 +77,17 @@ class AgentReader(ClientReader):
     def message(self, value: Any, raw: bytes) -> Message:
         if isinstance(self._asked, CardFetch):
             return _not_a2a(raw) if self._failed else card_from_agent(value, raw)
-        if self._failed and not (isinstance(value, dict) and "jsonrpc" in value):
+        if self._failed and not is_marked(value):
             return _not_a2a(raw)
         return from_agent(value, raw, self._asked if isinstance(self._asked, A2aRequest) else None)
 
     def unreadable(self, error: JsonError, raw: bytes) -> Opaque:
-        if self._failed and error.reason in _NO_JSON:
+        if self._failed and error.reason in _NO_JSON and not begins_like_json(raw):
             return _not_a2a(raw)
         return super().unreadable(error, raw)
 
     def batch_fault(self, values: Sequence[Any], raw: bytes) -> Opaque | None:
-        return _not_a2a(raw) if self._failed else super().batch_fault(values, raw)
+        return _not_a2a(raw) if self._failed and not any(map(is_marked, values)) else super().batch_fault(values, raw)
 
 
 class Tally:

@@ -6,8 +6,8 @@ Rules:
 - The method alone says what is asked, and in which version's words. `A2A-Version` says nothing here: a server refuses a
   method of another version (1.0, section 3.6.2), and no two readers of one method differ about its members.
 - Where a reader of another version, or of a draft, would find another task, URL or text in the same message, it is
-  refused: `id` and `taskId`, two configurations or one of another task, a resource name of a draft, a result with
-  two shapes.
+  refused: `id` and `taskId`, two configurations, one within another, or one of another task or tenant, a resource name
+  of a draft, a result with two shapes.
 
 Not here: keys and types (a2a_shapes.py), bytes (a2a_frames.py), what is answered to a malformed message
 (a2a_denials.py).
@@ -15,7 +15,7 @@ Not here: keys and types (a2a_shapes.py), bytes (a2a_frames.py), what is answere
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ext_proc.codecs.a2a_shapes import (
@@ -50,13 +50,15 @@ from ext_proc.messages.a2a_answers import WRAPPERS
 
 _ENVELOPE = frozenset({"jsonrpc", "id", "method", "params", "result", "error"})
 _ERROR = frozenset({"code", "message", "data"})
-_PUSH = frozenset({"tenant", "id", "taskId", "url", "token", "authentication"})
-_AUTHENTICATION = frozenset({"scheme", "schemes", "credentials"})
 _CONFIGS = ("taskPushNotificationConfig", "pushNotificationConfig")  # 1.0's and 0.3's
+# Members in which drafts of 1.0 have a configuration within another, or within the params that are one in 1.0.
+_WITHIN = ("taskPushNotificationConfig", "config")
+_PUSH = frozenset({"tenant", "id", "taskId", "url", "token", "authentication", *_CONFIGS, *_WITHIN})
+_AUTHENTICATION = frozenset({"scheme", "schemes", "credentials"})
 _PARAMS = _PUSH | {
     *("message", "configuration", "metadata", "contextId", "historyLength", "name", "parent"),
     *("status", "pageSize", "pageToken", "statusTimestampAfter", "includeArtifacts"),
-    *("pushNotificationConfig", "pushNotificationConfigId"),
+    "pushNotificationConfigId",
 }
 _CONFIGURATION = frozenset({"acceptedOutputModes", "historyLength", "returnImmediately", "blocking", *_CONFIGS})
 _RESULT = PAYLOAD | {*WRAPPERS, "tasks", "nextPageToken", "pageSize", "totalSize", "configs"}
@@ -100,13 +102,13 @@ def from_agent(value: Any, raw: bytes, request: A2aRequest | None) -> Message:
 
 
 def longest_name(message: Message) -> int:
-    """The characters of the longest name in a message: of a method, a task or a context.
+    """The characters of the longest name in a message: of a method, a task, a context or a tenant.
 
     Of what a message refers to, all ids count together for a sixteenth: each is compared as a name is.
     """
     names = [message.method, message.target]
     if isinstance(message, A2aRequest):
-        names.append(message.context_id)
+        names += [message.context_id, message.tenant]
         if isinstance(message, MessageSend):
             names += message.reference_task_ids
             return max(*map(len, names), sum(map(len, message.reference_task_ids)) // 16)
@@ -150,24 +152,25 @@ def _request(value: Any, raw: bytes) -> A2aRequest:
 
 
 def _check_params(request: A2aRequest, params: Mapping[str, Any]) -> None:
+    check_texts(params, "tenant")
     if isinstance(request, MessageSend):
         message = object_of(params, "message")
         if message is None:
             raise Malformed("a2a-params-invalid", "params.message must be an object")
         check_message(message)
         object_of(params, "metadata")
-        _check_configuration(object_of(params, "configuration") or {}, request.task_id)
+        _check_configuration(object_of(params, "configuration") or {}, request)
     elif isinstance(request, TaskListing):
         check_texts(params, "contextId")
     elif isinstance(request, TaskRequest | PushConfigRequest):
         _check_task_params(request, params)
 
 
-def _check_configuration(configuration: Mapping[str, Any], task_id: str) -> None:
+def _check_configuration(configuration: Mapping[str, Any], request: A2aRequest) -> None:
     check_keys(configuration, _CONFIGURATION)
     refuse_two(configuration, *_CONFIGS)
     for name in _CONFIGS:
-        _check_push(object_of(configuration, name) or {}, task_id)
+        _check_push(object_of(configuration, name) or {}, request)
 
 
 def _check_task_params(request: TaskRequest | PushConfigRequest, params: Mapping[str, Any]) -> None:
@@ -181,23 +184,31 @@ def _check_task_params(request: TaskRequest | PushConfigRequest, params: Mapping
         refuse_two(params, "id", "taskId")
     if not request.task_id:
         raise Malformed("a2a-params-invalid", "the params name no task")
+    _refuse_within(params, _WITHIN)
     config = object_of(params, "pushNotificationConfig")
     if config is not None:
         refuse_two(params, "pushNotificationConfig", "url")
-        _check_push(config, request.task_id)
+        _check_push(config, request)
     elif isinstance(request, PushConfigRequest) and request.method.endswith("/set"):
         raise Malformed("a2a-params-invalid", "params.pushNotificationConfig must be an object")
     check_texts(params, "url", "token")
     check_keys(object_of(params, "authentication") or {}, _AUTHENTICATION)
 
 
-def _check_push(value: Mapping[str, Any], task_id: str) -> None:
-    """A configuration inside of other params, which name its task themselves; 1.0's has a place for it, too."""
+def _check_push(value: Mapping[str, Any], request: A2aRequest) -> None:
+    """A configuration inside of other params, which name its task and tenant themselves; 1.0's has places for them."""
     check_keys(value, _PUSH)
-    check_texts(value, "url", "token", "id", "taskId")
-    if value.get("taskId") not in (None, "", task_id):
-        raise Malformed("ambiguous-key", "a configuration names another task")
+    _refuse_within(value, (*_CONFIGS, *_WITHIN))
+    check_texts(value, "url", "token", "id", "taskId", "tenant")
+    if value.get("taskId") not in (None, "", request.task_id) or value.get("tenant") not in (None, "", request.tenant):
+        raise Malformed("ambiguous-key", "a configuration names another task or tenant")
     check_keys(object_of(value, "authentication") or {}, _AUTHENTICATION)
+
+
+def _refuse_within(value: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Refuses a configuration in a place where a draft has it, and with it perhaps another URL."""
+    if any(value.get(name) is not None for name in names):
+        raise Malformed("ambiguous-key", "a configuration stands within another")
 
 
 def _answer(value: Any, raw: bytes, request: A2aRequest | None) -> Message:

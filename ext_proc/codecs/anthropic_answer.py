@@ -20,12 +20,14 @@ from typing import Any
 
 from ext_proc.codecs.anthropic_denials import STOPPED, error_object
 from ext_proc.codecs.anthropic_messages import (
+    COUNTED,
     EVENT,
     Counted,
     MessageAnswer,
     MessageError,
     MessageEvent,
     check_answer,
+    read_usage,
     unreadable,
 )
 from ext_proc.codecs.anthropic_texts import (
@@ -46,7 +48,7 @@ from ext_proc.framing.json_surrogates import encode_tolerant, parse_tolerant
 from ext_proc.framing.json_view import JsonError
 from ext_proc.framing.sse import ServerSentEvent, Span, encode_event
 from ext_proc.limits import Limits
-from ext_proc.messages import Channel, ChannelKind, Message, ModelListing, Opaque, Role, TokenCount, encode_json
+from ext_proc.messages import Channel, ChannelKind, Message, ModelListing, Opaque, Role, TokenCount, Usage, encode_json
 from ext_proc.policy import Deny
 from ext_proc.trail import Outcome
 
@@ -86,7 +88,7 @@ class MessageReader:
         self._started = False
         self._produced = False
         self._erred = False
-        self._output = 0  # tokens of it, as far as they are known
+        self._counts_told: dict[str, Any] = {}  # of usage, what the last event that counted it said
         self._rewritten: set[int] = set()  # the blocks of which a changed text has left
         self.outcome = Outcome.PROTOCOL_ERROR if failed else Outcome.OK
 
@@ -150,7 +152,7 @@ class MessageReader:
             return self._unread(unreadable(fault, data))
         index = value.get("index", -1)
         return Part(
-            MessageEvent(value, data, spots),
+            MessageEvent(value, data, spots, self._usage(kind, value)),
             spots,
             closes,
             kind == "message_stop",
@@ -194,11 +196,11 @@ class MessageReader:
         stopped = {choice for part in unsent for choice in part.closes}
         for index in sorted({*self._channels.open, *stopped} - began):
             events += _event("content_block_stop", index=index)
-        why = {"trail": trail_id, "reason": deny.reason}
+        why, told = {"trail": trail_id, "reason": deny.reason}, read_usage(self._counts_told)
         events += _event(
             "message_delta",
             delta={"stop_reason": STOPPED, "stop_sequence": None},
-            usage={"output_tokens": self._output},
+            usage={"output_tokens": told.output_tokens if told else 0},
             gatehouse=why,
         )
         return events + _event("message_stop")
@@ -225,9 +227,6 @@ class MessageReader:
             return self._channels.end((_index(value),)), ()
         elif kind == "message_delta":
             self._worse(_ENDINGS.get(text_of(_object(value, "delta"), "stop_reason"), Outcome.OK))
-            usage = value.get("usage")
-            output = usage.get("output_tokens") if isinstance(usage, Mapping) else None
-            self._output = output if type(output) is int else self._output
         elif kind == "message_stop":
             return self._channels.finish(), ()
         elif "content_block" in value or "delta" in value:
@@ -250,6 +249,15 @@ class MessageReader:
         self._erred = True
         self._worse(Outcome.PROTOCOL_ERROR)
         return Part(MessageError(value, data), spots, closes, changes=changes_for)
+
+    def _usage(self, kind: str, value: Mapping[str, Any]) -> Usage | None:
+        """What was counted so far; None where an event tells nothing of it."""
+        holder = {"message_start": value.get("message"), "message_delta": value}.get(kind)
+        usage = holder.get("usage") if isinstance(holder, Mapping) else None
+        if not isinstance(usage, Mapping):
+            return None
+        self._counts_told |= {name: usage[name] for name in COUNTED if usage.get(name) is not None}
+        return read_usage(self._counts_told)
 
     def _changes(
         self, index: int, value: Mapping[str, Any], spots: Sequence[Spot], texts: Texts

@@ -58,6 +58,11 @@ _TURN = frozenset({"role", "content"})
 _FALLBACK = frozenset({"model", "max_tokens"})
 _OUTPUT = frozenset({"effort"})
 _ANSWER = frozenset({"id", "type", "role", "model", "content", "stop_reason", "stop_sequence", "usage", "error"})
+# What `usage` counts. `message_start` knows the input; `message_delta` says what changed, in running totals.
+COUNTED = (
+    *("input_tokens", "output_tokens", "output_tokens_details", "iterations"),
+    *("cache_read_input_tokens", "cache_creation_input_tokens"),
+)
 EVENT = frozenset({"type", "index", "message", "content_block", "delta", "usage", "error"})
 
 
@@ -193,13 +198,20 @@ class MessageAnswer(_Answer, Completion):
 
 
 class MessageEvent(_Answer, CompletionChunk):
-    """One event of a streamed message."""
+    """One event of a streamed message.
 
-    __slots__ = ("spots",)
+    Args:
+        usage: what was counted so far, where this event tells any of it.
+    """
 
-    def __init__(self, value: Mapping[str, Any], raw: bytes, spots: Sequence[Spot] = ()) -> None:
+    __slots__ = ("_usage", "spots")
+
+    def __init__(
+        self, value: Mapping[str, Any], raw: bytes, spots: Sequence[Spot] = (), usage: Usage | None = None
+    ) -> None:
         super().__init__(value, raw)
         self.spots = spots
+        self._usage = usage
 
     @property
     def model(self) -> str:
@@ -209,8 +221,8 @@ class MessageEvent(_Answer, CompletionChunk):
 
     @property
     def usage(self) -> Usage | None:
-        """What was counted so far: `message_start` knows the input, `message_delta` the output, and newer ones all."""
-        return read_usage(self.value.get("usage") or self._started.get("usage"))
+        """What was counted so far, by this event and by those before it."""
+        return self._usage
 
     @property
     def finish_reasons(self) -> Sequence[str]:
@@ -222,7 +234,8 @@ class MessageEvent(_Answer, CompletionChunk):
     def with_model(self, name: str) -> MessageEvent:
         """The same event by another name of the model."""
         raw = splice(self.raw, {("message", "model"): encode_tolerant(name)})
-        return MessageEvent({**self.value, "message": {**self._started, "model": name}}, raw, self.spots)
+        value = {**self.value, "message": {**self._started, "model": name}}
+        return MessageEvent(value, raw, self.spots, self._usage)
 
     @property
     def _started(self) -> Mapping[str, Any]:

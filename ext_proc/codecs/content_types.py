@@ -13,6 +13,7 @@ from ext_proc.headers import Headers, media_type
 
 JSON = "application/json"
 EVENT_STREAM = "text/event-stream"
+_CLAIMS = (JSON.encode(), EVENT_STREAM.encode())
 
 _UTF8 = frozenset({"utf-8", "utf8", "us-ascii"})
 
@@ -22,6 +23,12 @@ def plain_type(headers: Headers) -> str:
     if len(headers.get_all("content-type")) != 1:
         return ""
     return media_type(headers) if _charset(headers) in _UTF8 else ""
+
+
+def claims_messages(headers: Headers) -> bool:
+    """Whether some client takes a body for JSON or an event stream, of whatever charset: official ones look for the
+    media type at the beginning of the header, or anywhere in it."""
+    return any(claim in line.lower() for line in headers.get_all("content-type") for claim in _CLAIMS)
 
 
 def _charset(headers: Headers) -> str:

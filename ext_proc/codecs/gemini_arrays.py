@@ -129,29 +129,30 @@ class ArrayDecoder:
         """See `codec.Decoder`."""
         raw = self._body.close()
         if self._body.too_large:
-            frames: list[Frame] = [self._too_large(raw)]
-        else:
-            frames = self._frames(raw) if raw else []
+            yield self._too_large(raw)
+        elif raw:
+            yield from self._frames(raw)
         self._reader.end(empty=not raw, streamed=True)
-        return iter(frames)
 
-    def _frames(self, raw: bytes) -> list[Frame]:
+    def _frames(self, raw: bytes) -> Iterator[Frame]:
+        """One by one: what is open at an element must not depend on those behind it."""
         try:
             value = parse_tolerant(raw, self._limits.json_depth, self._limits.json_values)
         except JsonError:
             value = None
         if not isinstance(value, list) or not value:
             # An error, as a rule; what it is the reader says.
-            return [LlmFrame(raw, self._reader.document(raw))]
-        frames: list[Frame] = []
+            yield LlmFrame(raw, self._reader.document(raw))
+            return
         at = 0
         for element in _ELEMENTS.decode(raw):
             own = bytes(element)
             start = raw.index(own, at)
-            frames.append(ElementFrame(raw[at:start], LlmFrame(own, self._reader.element(own)), self._opening))
+            frame = ElementFrame(raw[at:start], LlmFrame(own, self._reader.element(own)), self._opening)
+            self._first = self._first or frame
+            yield frame
             at = start + len(own)
-        self._first = frames[0]
-        return [*frames, LlmFrame(raw[at:], NOTHING)]
+        yield LlmFrame(raw[at:], NOTHING)
 
     def _too_large(self, raw: bytes) -> LlmFrame:
         message = too_large(raw)

@@ -161,7 +161,7 @@ class GeminiCount(_Request, TokenCount):
         return GeminiCount(*self._renamed(name), name)
 
 
-class GeminiEmbedding(_Request, Embedding):
+class GeminiEmbedding(_Request, Prompted, Embedding):
     """A request for vectors, of one content or of several."""
 
     __slots__ = ("_model",)

@@ -3,8 +3,10 @@
 Rules:
 - It is read for counting where the provider said nothing, never to decide: what has another type than its field's is
   passed over, and a member that is not known counts as text.
-- Around each message there are 3 tokens, and 3 before the answer (OpenAI's formats and Anthropic's). A tool's
-  definition, and the schema of an answer, is what its JSON says without the signs around it: names, descriptions, types.
+- Around each message there are 3 tokens, and 3 before the answer (OpenAI's formats and Anthropic's).
+- Of a tool's definition names, descriptions, types and values count, and for its shape: 7 for a function, 3 for an
+  object and for each of its properties, 3 for each value of an enum, less 3 for the enum; 12 for all tools. Of an
+  answer's schema all words of its JSON count.
 - Pictures, sound and files count by rules, for their content is not decoded:
 
   | what | tokens |
@@ -39,6 +41,13 @@ IMAGE_ANTHROPIC: Final = 1600
 IMAGE_GEMINI: Final = 258
 FILE: Final = 258
 TOOLS_ANTHROPIC: Final = 346
+# What definitions take beside their words.
+TOOLS: Final = 12
+FUNCTION: Final = 7
+PROPERTIES: Final = 3
+PROPERTY: Final = 3
+ENUM: Final = -3
+ENUM_VALUE: Final = 3
 _DEPTH: Final = 16  # of what stands in a message
 
 _SYSTEM = ("system", "systemInstruction", "system_instruction", "instructions")
@@ -58,6 +67,7 @@ _UNSAID = frozenset(
     {"role", "type", "id", "call_id", "tool_call_id", "tool_use_id", "status", "index", "cache_control", "signature"}
     | {"thoughtSignature", "thought_signature", "encrypted_content", "logprobs", "annotations", "citations", "model"}
     | {"outputDimensionality", "taskType", "task_type"}
+    | {"toolCall", "toolResponse"}  # what Gemini ran itself, as it hands it to be sent again
 )
 _JSON = frozenset({"input", "arguments", "args", "response"})  # a call's arguments, or a result, as a JSON value
 _ANSWERED = ("functionResponse", "function_response")
@@ -174,9 +184,9 @@ def _definitions(request: Mapping[str, Any]) -> Iterator[PromptPart]:
     for name in _TOOLS:
         tools = request.get(name)
         if isinstance(tools, list) and tools:
-            if any(isinstance(tool, dict) and "input_schema" in tool for tool in tools):
-                yield PromptPart(Role.SYSTEM, tokens=TOOLS_ANTHROPIC, definition=True)
-            yield PromptPart(Role.SYSTEM, _words(tools), definition=True)
+            anthropic = any(isinstance(tool, dict) and "input_schema" in tool for tool in tools)
+            around = TOOLS + (TOOLS_ANTHROPIC if anthropic else 0)
+            yield _defined(tools, around)
     config = request.get("generationConfig") or request.get("generation_config")
     text = request.get("text")
     schemas = [request.get("response_format"), text.get("format") if isinstance(text, dict) else None]
@@ -184,12 +194,42 @@ def _definitions(request: Mapping[str, Any]) -> Iterator[PromptPart]:
         schemas += [config.get("responseSchema"), config.get("responseJsonSchema")]
     for schema in schemas:
         if isinstance(schema, dict) and len(schema) > 1:  # more than its type
-            yield PromptPart(Role.SYSTEM, _words(schema), definition=True)
+            words = encode_json(schema).decode("utf-8", "replace").translate(_SIGNS)
+            yield PromptPart(Role.SYSTEM, words, definition=True)
 
 
-def _words(value: Any) -> str:
-    """What a JSON value says, without the signs around it."""
-    return encode_json(value).decode("utf-8", "replace").translate(_SIGNS)
+def _defined(value: Any, around: int) -> PromptPart:
+    """A definition: its words, and the tokens that its shape takes."""
+    words: list[str] = []
+    tokens = around
+    waiting = [value]
+    while waiting:
+        held = waiting.pop()
+        if isinstance(held, str):
+            words.append(held)
+        elif isinstance(held, list):
+            waiting += reversed(held)
+        elif isinstance(held, dict):
+            schemas = [held[name] for name in _SCHEMAS if isinstance(held.get(name), dict)]
+            tokens += FUNCTION if schemas else 0
+            for name in _PROPERTIES:
+                members = held.get(name)
+                if isinstance(members, dict) and members:
+                    tokens += PROPERTIES + PROPERTY * len(members)
+                    for key, member in members.items():
+                        waiting += (member, key)
+            options = held.get("enum")
+            if isinstance(options, list):
+                tokens += ENUM + ENUM_VALUE * len(options)
+            waiting += [held[name] for name in _SAID if name in held]
+    return PromptPart(Role.SYSTEM, " ".join(words), tokens, definition=True)
 
 
-_SIGNS = str.maketrans(dict.fromkeys('{}[]",', " ") | {":": " "})
+_SIGNS = str.maketrans(dict.fromkeys('{}[]",:', " "))
+# Where a tool's definition has a schema, a schema its properties, and what else of both is said to the model.
+_SCHEMAS = ("parameters", "input_schema", "parametersJsonSchema", "parameters_json_schema")
+_PROPERTIES = ("properties", "$defs")
+_SAID = (
+    *(*_SCHEMAS, "name", "description", "type", "enum", "items", "anyOf", "oneOf", "allOf", "function"),
+    *("functionDeclarations", "function_declarations"),
+)

@@ -2,7 +2,8 @@
 
 Rules:
 - A request of a batch that shares its id with another is malformed, as both are.
-- An error status claims nothing about MCP: a body behind it need not be any.
+- An error status claims nothing about MCP: a body behind it need not be any. What a client could take for a message is
+  one all the same: clients read the error out of it.
 
 Not here: frames (jsonrpc_frames.py), the classes of messages (mcp_messages.py).
 """
@@ -14,6 +15,7 @@ from typing import Any
 
 from ext_proc.codecs import mcp_denials
 from ext_proc.codecs.codec import Frame
+from ext_proc.codecs.jsonrpc_claims import begins_like_json, is_marked
 from ext_proc.codecs.mcp_messages import Asked, from_client, from_server, longest_name, malformed
 from ext_proc.framing.json_view import JsonError
 from ext_proc.limits import Limits
@@ -97,7 +99,7 @@ class ServerReader(_Reader):
         self._failed = failed
 
     def message(self, value: Any, raw: bytes) -> Message:
-        if self._failed and not (isinstance(value, dict) and "jsonrpc" in value):
+        if self._failed and not is_marked(value):
             return _not_mcp(raw)
         return from_server(value, raw, self._asked)
 
@@ -108,7 +110,7 @@ class ServerReader(_Reader):
         return _size_fault(values, raw, self._limits)
 
     def unreadable(self, error: JsonError, raw: bytes) -> Opaque:
-        if self._failed and error.reason in _NO_JSON:
+        if self._failed and error.reason in _NO_JSON and not begins_like_json(raw):
             return _not_mcp(raw)
         return malformed(error.reason, error.detail, raw)
 

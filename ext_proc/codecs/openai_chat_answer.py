@@ -43,11 +43,13 @@ class Answer:
     Args:
         requests: what it answers.
         failed: whether the HTTP status is no success: then it need not be OpenAI's at all.
+        legacy: whether it is one of the older completions, whose choices hold their text themselves.
     """
 
-    def __init__(self, requests: Sequence[Message], *, failed: bool) -> None:
+    def __init__(self, requests: Sequence[Message], *, failed: bool, legacy: bool = False) -> None:
         self._requests = tuple(requests)
         self.failed = failed
+        self.legacy = legacy
         # The list of models holds nothing to decide, and no text.
         self.listing = bool(requests) and not any(isinstance(request, Generation) for request in requests)
         self._channels = Channels()
@@ -128,7 +130,7 @@ class Answer:
 
     def event_with(self, channel: Channel, text: str) -> bytes:
         """The data of a new event that carries `text`."""
-        return encode_tolerant({**self._own_envelope(), "choices": [delta_with(channel, text)]})
+        return encode_tolerant({**self._own_envelope(), "choices": [self._choice_with(channel, text)]})
 
     def ending(self, deny: Deny, trail_id: str, unsent: Collection[int]) -> list[bytes]:
         """The data of the events that end every choice that is open to the client.
@@ -139,11 +141,18 @@ class Answer:
         # A stream cut off before its first choice still has one to end, for clients wait for it.
         choices = {*self._channels.open, *unsent} or ({0} - self._channels.ended)
         envelope = {**self._own_envelope(), **closing(deny, trail_id)}
-        return [encode_tolerant({**envelope, "choices": [end_of_choice(index)]}) for index in sorted(choices)]
+        ends = [end_of_choice(index, legacy=self.legacy) for index in sorted(choices)]
+        return [encode_tolerant({**envelope, "choices": [end]}) for end in ends]
+
+    def _choice_with(self, channel: Channel, text: str) -> dict[str, Any]:
+        if self.legacy:
+            return {"index": channel.choice, "text": text, "logprobs": None, "finish_reason": None}
+        return delta_with(channel, text)
 
     def _own_envelope(self) -> dict[str, Any]:
         asked = next((request.target for request in self._requests), "")[:MAX_WORD]
-        return {"id": "", "object": "chat.completion.chunk", "created": 0, "model": asked, **self._envelope}
+        kind = "text_completion" if self.legacy else "chat.completion.chunk"
+        return {"id": "", "object": kind, "created": 0, "model": asked, **self._envelope}
 
     def _worse(self, outcome: Outcome) -> None:
         self.outcome = self.outcome.worse(outcome)

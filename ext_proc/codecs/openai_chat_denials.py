@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ext_proc.codecs.openai_chat_messages import ChatCompletion, ChatError
 from ext_proc.messages import Message, Opaque, encode_json
 from ext_proc.policy import Deny
 from ext_proc.replies import ImmediateReply
@@ -27,7 +26,7 @@ _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit
 def denial(denials: Sequence[tuple[Message, Deny]], trail_id: str) -> ImmediateReply:
     """The HTTP answer to a denied request: status as the verdict says; else 413 too large, 400 malformed, 403."""
     message, deny = denials[0]
-    status = _status(message, deny)
+    status = status_of(message, deny)
     lines = ((name.lower(), value.encode()) for name, value in deny.headers)
     return ImmediateReply(
         status=status,
@@ -35,14 +34,6 @@ def denial(denials: Sequence[tuple[Message, Deny]], trail_id: str) -> ImmediateR
         headers=(("content-type", b"application/json"), *(line for line in lines if line[0] != "content-type")),
         details=deny.reason,
     )
-
-
-def refusal(message: Message, deny: Deny, trail_id: str) -> Message | None:
-    """The error in the place of a whole answer; None for an event of a stream, which is ended instead."""
-    if not isinstance(message, ChatCompletion):
-        return None
-    value = error_object(deny, trail_id, _status(message, deny))
-    return ChatError(value, encode_json(value))
 
 
 def error_object(deny: Deny, trail_id: str, status: int) -> dict[str, Any]:
@@ -57,12 +48,18 @@ def closing(deny: Deny, trail_id: str) -> dict[str, Any]:
     return {"gatehouse": {"trail": trail_id, "reason": deny.reason}}
 
 
-def end_of_choice(index: int) -> dict[str, Any]:
-    """A choice, as it stands in the event that ends it."""
-    return {"index": index, "delta": {}, "finish_reason": STOPPED}
+def end_of_choice(index: int, *, legacy: bool = False) -> dict[str, Any]:
+    """A choice, as it stands in the event that ends it.
+
+    Args:
+        legacy: whether it is one of the older completions, whose clients need the text.
+    """
+    empty: dict[str, Any] = {"text": "", "logprobs": None} if legacy else {"delta": {}}
+    return {"index": index, **empty, "finish_reason": STOPPED}
 
 
-def _status(message: Message, deny: Deny) -> int:
+def status_of(message: Message, deny: Deny) -> int:
+    """The HTTP status of a denial: as the verdict says; else 413 too large, 400 malformed, 403."""
     if deny.status is not None:
         return deny.status
     if isinstance(message, Opaque):

@@ -1,4 +1,4 @@
-"""OpenAI chat: what a document or an event of an answer says.
+"""OpenAI chat, and the older completions, whose answers have its shape: what a document or an event of one says.
 
 Rules:
 - `[DONE]` ends a stream. One that the stream's end cut off holds nothing to decide; any other such event is malformed.
@@ -22,9 +22,11 @@ from ext_proc.codecs.openai_chat_messages import (
     ChatError,
     check_answer,
     choices_of,
+    says_error,
     unreadable,
 )
 from ext_proc.codecs.openai_chat_texts import changes_for, places
+from ext_proc.codecs.openai_completions_messages import CompletionsError, TextChunk, TextCompletion
 from ext_proc.framing.json_surrogates import parse_tolerant
 from ext_proc.framing.json_view import JsonError
 from ext_proc.framing.sse import ServerSentEvent, Span, encode_event
@@ -101,10 +103,10 @@ class ChatReader:
         answer = self._answer
         try:
             value = parse_tolerant(data, self._limits.json_depth, self._limits.json_values)
-            if answer.failed and not (isinstance(value, dict) and value.get("error")):
+            if answer.failed and not says_error(value):
                 return self._unread(_not_openai(data))
             value = check_answer(value, holder, listing=answer.listing)
-            spots = answer.spots(places(choices_of(value), holder))
+            spots = answer.spots(places(choices_of(value), holder, legacy=answer.legacy))
         except JsonError as error:
             own_page = answer.failed and error.reason in _NO_JSON
             return self._unread(_not_openai(data) if own_page else malformed(error.reason, error.detail, data))
@@ -112,11 +114,13 @@ class ChatReader:
             return self._unread(unreadable(unfit, data))
         closes = answer.see(value, holder, whole=whole)
         message: Message | None
-        if value.get("error"):
+        if says_error(value):
             answer.see_error()
-            message = ChatError(value, data)
+            message = (CompletionsError if answer.legacy else ChatError)(value, data)
         elif answer.listing:
             message = None
+        elif answer.legacy:
+            message = (TextCompletion if whole else TextChunk)(value, data, spots)
         else:
             message = (ChatCompletion if whole else ChatChunk)(value, data, spots)
         return Part(message, spots, closes, changes=changes_for)

@@ -40,7 +40,10 @@ MEMBERS = frozenset(
 )
 _OFF: Mapping[str, Mapping[str, Any]] = {"search_parameters": {"mode": "off"}, "web_search": {"enable": False}}
 _OF_A_TOOL = frozenset(
-    {"type", "function", "custom", "server_url", "server_label", "connector_id", "allowed_tools", "require_approval"}
+    {
+        *("type", "function", "custom", "server_url", "url", "server_label", "connector_id"),
+        *("allowed_tools", "require_approval"),
+    }
 )
 _CLIENTS_OWN = ("function", "custom")
 # Members of a function that came without a type, in OpenAI's words and in Anthropic's.
@@ -80,10 +83,9 @@ def _of_body(body: Mapping[str, Any]) -> Iterator[HostedTool]:
     own = _object(_object(body, "compound_custom") or {}, "tools") or {}
     for enabled in _list(own, "enabled_tools"):
         yield HostedTool(_is_text(enabled, "enabled_tools"))
-    named = body.get("models")
-    for model in [body.get("model"), *(named if isinstance(named, list) else ())]:
+    for model in [body.get("model"), *_list(body, "models")]:
         # OpenRouter: a shortcut for its plug-in, which may stand among other variants.
-        if isinstance(model, str) and ":" in model and "online" in model.casefold().split(":")[1:]:
+        if isinstance(model, str) and "online" in map(str.strip, model.casefold().split(":")[1:]):
             yield HostedTool("plugin:web")
 
 
@@ -102,13 +104,21 @@ def _of_tool(entry: Any) -> Iterator[HostedTool]:
     elif kind not in _CLIENTS_OWN:
         yield HostedTool(
             kind,
-            server_url=_text(entry, "server_url"),
+            server_url=_server_url(entry),
             server_label=_text(entry, "server_label"),
             connector_id=_text(entry, "connector_id"),
             allowed_tools=_allowed_tools(entry.get("allowed_tools")),
             require_approval=_approval(entry.get("require_approval")),
             parameters=entry,
         )
+
+
+def _server_url(entry: Mapping[str, Any]) -> str:
+    """OpenAI's member, or Anthropic's, which proxies translate: not both."""
+    own, other = _text(entry, "server_url"), _text(entry, "url")
+    if own and other:
+        raise Ambiguous("a tool has two addresses")
+    return own or other
 
 
 def _of_plugin(entry: Any) -> Iterator[HostedTool]:
@@ -134,6 +144,8 @@ def _is_off(name: str, value: Any) -> bool:
     if value is None or value is False:
         return True
     off = _OFF.get(name, {})
+    if off and isinstance(value, dict):
+        _check_keys(value, frozenset(off))
     # By type too: 0 is no `false` to every reader.
     return isinstance(value, dict) and any(type(value.get(m)) is type(w) and value[m] == w for m, w in off.items())
 

@@ -4,8 +4,10 @@ Rules:
 - A request is admitted only if what policies read of it has the type that they are promised; so is an answer. All else
   is `Opaque(malformed=True)`.
 - A key that equals one of the protocol's but for case is refused: two readers would differ.
-- A setting with two spellings is read as the smaller value and written in the caller's spelling.
-- Whatever holds an `error` that says something is an error, beside choices too: official clients raise there.
+- A setting with two spellings is read as the smaller value (of words, by the alphabet) and written in every spelling
+  that the caller used, so that no reader finds another.
+- Whatever holds an `error` that says something is an error, beside choices too: official clients raise there. So is
+  what calls itself one (`"object": "error"`: Mistral, and vLLM before it wrote `error`).
 - A changed message keeps every byte that was not changed (framing/json_splice.py).
 
 Not here: bytes (openai_chat_frames.py), texts of answers (openai_chat_texts.py), tools that the provider runs
@@ -19,7 +21,7 @@ from typing import Any, NoReturn
 
 from ext_proc.codecs.llm_frames import malformed
 from ext_proc.codecs.llm_prompts import Prompted
-from ext_proc.codecs.llm_texts import Ambiguous, Malformed, Spot
+from ext_proc.codecs.llm_texts import Ambiguous, Malformed, Spot, at_path
 from ext_proc.codecs.openai_chat_hosted_tools import MEMBERS, hosted_tools
 from ext_proc.codecs.openai_usage import asking_for_usage, without_usage
 from ext_proc.framing.json_splice import Path, splice
@@ -40,14 +42,15 @@ from ext_proc.messages import (
 )
 
 # In the order in which a setting that is not there yet is spelled: the first is OpenAI's own.
-_SPELLINGS: Mapping[Setting, tuple[str, ...]] = {
-    Setting.MAX_TOKENS: ("max_completion_tokens", "max_tokens"),
-    Setting.TEMPERATURE: ("temperature",),
-    Setting.TOP_P: ("top_p",),
-    Setting.SEED: ("seed",),
-    Setting.N: ("n",),
-    Setting.REASONING_EFFORT: ("reasoning_effort",),
+_SPELLINGS: Mapping[Setting, tuple[Path, ...]] = {
+    Setting.MAX_TOKENS: (("max_completion_tokens",), ("max_tokens",)),
+    Setting.TEMPERATURE: (("temperature",),),
+    Setting.TOP_P: (("top_p",),),
+    Setting.SEED: (("seed",),),
+    Setting.N: (("n",),),
+    Setting.REASONING_EFFORT: (("reasoning_effort",), ("reasoning", "effort")),  # OpenRouter and Ollama take both
 }
+_REASONING = frozenset({"effort"})
 _NUMBERS = frozenset({Setting.TEMPERATURE, Setting.TOP_P})
 _REQUEST = frozenset(
     {
@@ -60,7 +63,7 @@ _REQUEST = frozenset(
         "function_call",
         "response_format",
         "user",
-        *(name for names in _SPELLINGS.values() for name in names),
+        *(str(path[0]) for paths in _SPELLINGS.values() for path in paths),
         *MEMBERS,
     }
 )
@@ -100,7 +103,7 @@ class ChatRequest(Prompted, Generation):
 
     def setting(self, setting: Setting) -> Any:
         """A setting as the caller gave it, the smaller of two spellings; None where it did not."""
-        found = [self.value[name] for name in _SPELLINGS[setting] if self.value.get(name) is not None]
+        found = [value for path in _SPELLINGS[setting] if (value := at_path(self.value, path)) is not None]
         return min(found) if len(found) > 1 else found[0] if found else None
 
     def with_model(self, name: str) -> ChatRequest:
@@ -117,12 +120,13 @@ class ChatRequest(Prompted, Generation):
         value = dict(self.value)
         changes: dict[Path, bytes | None] = {}
         for setting, wanted in settings.items():
-            spelled = [name for name in _SPELLINGS[setting] if name in value]
-            for name in spelled or _SPELLINGS[setting][:1]:
-                changes[(name,)] = None if wanted is None else encode_json(wanted)
-                value.pop(name, None)
+            spelled = [path for path in _SPELLINGS[setting] if path[-1] in _holder(value, path)]
+            for path in spelled or _SPELLINGS[setting][:1]:
+                changes[path] = None if wanted is None else encode_json(wanted)
+                held = {name: was for name, was in _holder(value, path).items() if name != path[-1]}
                 if wanted is not None:
-                    value[name] = wanted
+                    held[str(path[-1])] = wanted
+                value = held if len(path) == 1 else {**value, str(path[0]): held}
         return ChatRequest(value, splice(self.raw, changes))
 
 
@@ -144,7 +148,7 @@ class _Chat:
         if usage is None:
             own = self.value.get("x_groq")
             usage = own.get("usage") if isinstance(own, dict) else None
-        return _usage(usage) if isinstance(usage, dict) else None
+        return read_usage(usage) if isinstance(usage, dict) else None
 
     @property
     def finish_reasons(self) -> Sequence[str]:
@@ -231,7 +235,7 @@ def check_answer(value: Any, holder: str, *, listing: bool) -> Mapping[str, Any]
     _check_keys(value, _ANSWER)
     if listing and "choices" in value:
         _reject("a list of models holds choices")
-    if not listing and holder == "message" and "choices" not in value and not value.get("error"):
+    if not listing and holder == "message" and "choices" not in value and not says_error(value):
         _reject("an answer has no choices")
     for choice in choices_of(value):
         _check_keys(choice, _CHOICE)
@@ -241,6 +245,11 @@ def check_answer(value: Any, holder: str, *, listing: bool) -> Mapping[str, Any]
         if not isinstance(choice.get("finish_reason"), str | None):
             _reject("finish_reason must be a string")
     return value
+
+
+def says_error(value: Any) -> bool:
+    """Whether a document or an event is an error."""
+    return isinstance(value, dict) and (bool(value.get("error")) or value.get("object") == "error")
 
 
 def choices_of(value: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
@@ -266,6 +275,12 @@ def _ambiguous(raw: bytes) -> Opaque:
     return malformed("ambiguous-key", "a key equals one of the protocol's but for upper and lower case", raw)
 
 
+def _holder(value: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
+    """What a setting stands in; {} where that is not there."""
+    held = at_path(value, path[:-1])
+    return held if isinstance(held, dict) else {}
+
+
 def _check_request(value: Any) -> None:
     if not isinstance(value, dict):
         _reject("a request must be an object")
@@ -279,13 +294,22 @@ def _check_request(value: Any) -> None:
         _check_keys(turn, _TURN)
     if not isinstance(value.get("stream"), bool | None):
         _reject("stream must be true or false")
-    for setting, names in _SPELLINGS.items():
-        for name in names:
-            _check_setting(setting, name, value.get(name))
+    reasoning = value.get("reasoning")
+    if not isinstance(reasoning, dict | None):
+        _reject("reasoning must be an object")
+    _check_keys(reasoning or {}, _REASONING)
+    for setting, paths in _SPELLINGS.items():
+        for path in paths:
+            check_setting(setting, str(path[-1]), at_path(value, path))
     hosted_tools(value)
 
 
-def _check_setting(setting: Setting, name: str, value: Any) -> None:
+def check_setting(setting: Setting, name: str, value: Any) -> None:
+    """Looks at a setting.
+
+    Raises:
+        Malformed: it has another type than its field's, or no sense.
+    """
     if value is None:
         return
     if setting is Setting.REASONING_EFFORT:
@@ -306,7 +330,7 @@ def _check_keys(mapping: Mapping[str, Any], names: frozenset[str]) -> None:
         raise Ambiguous("a key is ambiguous")
 
 
-def _usage(usage: Mapping[str, Any]) -> Usage | None:
+def read_usage(usage: Mapping[str, Any]) -> Usage | None:
     """Usage in OpenAI's words and its imitators'; None where what is counted is no number."""
     tokens = [usage.get(name, 0) for name in ("prompt_tokens", "completion_tokens")]
     if not all(type(count) is int and count >= 0 for count in tokens):

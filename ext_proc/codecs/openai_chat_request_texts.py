@@ -40,7 +40,10 @@ _PLAIN = frozenset({"role", "content", "name", "tool_call_id"})  # of a message 
 def texts_of(request: ChatRequest, limits: Limits) -> Sequence[Piece] | Opaque:
     """The texts of a request; see `codec.Codec.texts`."""
     try:
-        pieces = [Piece(place.channel, place.text, form_of(place.channel.kind)) for place in _places(request.value)]
+        pieces = [
+            Piece(place.channel, place.text, form_of(place.channel.kind))
+            for place in of_turns(request.value["messages"])
+        ]
     except Malformed as fault:
         return malformed("openai-invalid", str(fault), request.raw)
     return too_many_values(pieces, limits) or pieces
@@ -49,7 +52,7 @@ def texts_of(request: ChatRequest, limits: Limits) -> Sequence[Piece] | Opaque:
 def with_texts(request: ChatRequest, texts: Mapping[int, str]) -> ChatRequest:
     """The request with new ones of its texts, by index; what repeats or indexes a changed one goes."""
     changes: dict[Path, bytes | None] = {}
-    for number, place in enumerate(_places(request.value)):
+    for number, place in enumerate(of_turns(request.value["messages"])):
         if number in texts:
             changes[place.path] = encode_json(texts[number])
             changes.update((path, None) for path in beside(place.path, 2) if at_path(request.value, path) is not None)
@@ -57,24 +60,34 @@ def with_texts(request: ChatRequest, texts: Mapping[int, str]) -> ChatRequest:
     return ChatRequest(msgspec.json.decode(raw), raw)
 
 
-def _places(value: Mapping[str, Any]) -> Iterator[Place]:
+def of_turns(turns: Sequence[Mapping[str, Any]]) -> Iterator[Place]:
     """Every text of the messages.
 
     Raises:
         Malformed: something has another type than its field's.
     """
-    for position, turn in enumerate(value["messages"]):
+    for position, turn in enumerate(turns):
         said = turn.get("role")
         role = _ROLES.get(said, Role.USER) if isinstance(said, str) else Role.USER
-        counted: Counter[ChannelKind] = Counter()
-        for place in _of_turn(turn, ("messages", position)):
-            kind = place.channel.kind
-            channel = Channel(kind, position, counted[kind], Direction.REQUEST, role)
-            counted[kind] += 1
-            yield Place(channel, place.path, place.text)
+        yield from counted(of_turn(turn, ("messages", position)), position, role)
 
 
-def _of_turn(turn: Mapping[str, Any], at: Path) -> Iterator[Place]:
+def counted(found: Iterator[Place], position: int, role: Role) -> Iterator[Place]:
+    """The texts of a message, counted by their kind."""
+    before: Counter[ChannelKind] = Counter()
+    for place in found:
+        kind = place.channel.kind
+        channel = Channel(kind, position, before[kind], Direction.REQUEST, role)
+        before[kind] += 1
+        yield Place(channel, place.path, place.text)
+
+
+def of_turn(turn: Mapping[str, Any], at: Path) -> Iterator[Place]:
+    """The texts of a message.
+
+    Raises:
+        Malformed: something has another type than its field's.
+    """
     content = turn.get("content")
     if isinstance(content, str) and turn.keys() <= _PLAIN:  # most of them
         if content:

@@ -75,11 +75,12 @@ _WITHIN = frozenset(
 )
 
 
-def places(choices: Sequence[Mapping[str, Any]], holder: str) -> Iterator[Place]:
+def places(choices: Sequence[Mapping[str, Any]], holder: str, *, legacy: bool = False) -> Iterator[Place]:
     """Every text of an answer's choices, in the order of the fields' table.
 
     Args:
         holder: where a choice keeps its text: "message" of a whole answer, "delta" of a streamed one.
+        legacy: whether the choices are those of the older completions, which keep it themselves.
 
     Raises:
         Malformed: something has another type than its field's.
@@ -87,7 +88,10 @@ def places(choices: Sequence[Mapping[str, Any]], holder: str) -> Iterator[Place]
     for position, choice in enumerate(choices):
         number = index_of(choice, position)
         at: Path = ("choices", position)
-        found = list(_text(choice, "text", ChannelKind.CONTENT, number, Content.TEXT, at))
+        field = Content.CONTENT if legacy else Content.TEXT
+        found = list(_text(choice, "text", ChannelKind.CONTENT, number, field, at))
+        if legacy and (choice.get("message") or choice.get("delta")):
+            _reject("a choice keeps text where it has no place")
         if choice.get("message" if holder == "delta" else "delta"):
             # A stream's snapshots, for one: no policy could take out of them what goes on in the next.
             _reject("a choice keeps text where it has no place")

@@ -5,25 +5,32 @@ Rules:
   next. What repeats a text ends with its event.
 - `response.completed`, `response.incomplete` and `response.failed` end a stream; `[DONE]` behind it, as some servers
   write it, says nothing. Without any of them the answer was cut off. After an error nothing more is awaited.
-- An event is what its data's `type` says, as official clients take it; its texts are read wherever they stand in it,
-  for some servers write them in other places. A delta of a type that is not known is text all the same, unless it is
-  sound.
+- An event is what its data's `type` says, as official clients take it.
 - Whatever holds an `error` that says something is an error, beside text too: official clients raise there.
 - An answer in the background that has not begun (queued, in_progress) is whole as it is.
 
-Not here: classes of messages (openai_responses_messages.py), where texts stand (openai_responses_texts.py), frames
-(llm_frames.py).
+Not here: classes of messages (openai_responses_messages.py), where texts stand (openai_responses_events.py,
+openai_responses_texts.py), frames (llm_frames.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ext_proc.codecs.llm_channels import Channels
 from ext_proc.codecs.llm_frames import NOTHING, Part, malformed, unterminated
 from ext_proc.codecs.llm_texts import Malformed, Place, Spot
 from ext_proc.codecs.openai_chat_denials import DONE, closing, error_object
+from ext_proc.codecs.openai_responses_events import (
+    delta_on,
+    index_of,
+    object_of,
+    of_delta,
+    of_event,
+    output_text_of,
+)
 from ext_proc.codecs.openai_responses_messages import (
     EVENT,
     ResponsesAnswer,
@@ -34,30 +41,21 @@ from ext_proc.codecs.openai_responses_messages import (
     unreadable,
 )
 from ext_proc.codecs.openai_responses_texts import (
-    CODE,
-    COMMAND,
     COPIES,
-    INPUT,
     MAX_ITEMS,
-    MAX_PARTS,
-    OUTPUTS,
-    REASONING_TEXT,
-    UNKNOWN,
     Found,
     changes_for,
     check_keys,
-    of_call,
-    of_event,
     of_item,
-    of_part,
     placed,
     text_of,
 )
+from ext_proc.framing.json_splice import Path
 from ext_proc.framing.json_surrogates import encode_tolerant, parse_tolerant
 from ext_proc.framing.json_view import JsonError
 from ext_proc.framing.sse import ServerSentEvent, Span, encode_event
 from ext_proc.limits import Limits
-from ext_proc.messages import Channel, ChannelKind, Message, Opaque, Role, encode_json
+from ext_proc.messages import Channel, ChannelKind, Message, Opaque, encode_json
 from ext_proc.policy import Deny
 from ext_proc.trail import Outcome
 
@@ -73,27 +71,8 @@ _TERMINAL = {
 _STATUSES = {"incomplete": Outcome.TRUNCATED, "failed": Outcome.PROTOCOL_ERROR, "cancelled": Outcome.TRUNCATED}
 _NOT_BEGUN = ("queued", "in_progress")
 _NO_JSON = frozenset({"json-empty", "json-malformed", "json-not-utf8"})
-# What a delta is of: the kind, the member that counts it within its item, and the index of the first.
-_DELTAS: Mapping[str, tuple[ChannelKind, str, int]] = {
-    "response.output_text": (ChannelKind.CONTENT, "content_index", 0),
-    "response.refusal": (ChannelKind.REFUSAL, "content_index", 0),
-    "response.reasoning_text": (ChannelKind.REASONING, "content_index", REASONING_TEXT),
-    "response.reasoning": (ChannelKind.REASONING, "content_index", REASONING_TEXT),  # OpenRouter, vLLM
-    "response.reasoning_summary_text": (ChannelKind.REASONING, "summary_index", 0),
-    "response.reasoning_summary": (ChannelKind.REASONING, "summary_index", 0),
-    "response.function_call_arguments": (ChannelKind.TOOL_ARGUMENTS, "", 0),
-    "response.mcp_call_arguments": (ChannelKind.TOOL_ARGUMENTS, "", 0),
-    "response.custom_tool_call_input": (ChannelKind.TOOL_INPUT, "", INPUT),
-    "response.code_interpreter_call_code": (ChannelKind.TOOL_INPUT, "", CODE),
-    "response.shell_call_command": (ChannelKind.TOOL_INPUT, "command_index", COMMAND),
-}
-_UNKNOWN = (ChannelKind.CONTENT, "content_index", UNKNOWN)
-_GAVE_BACK = "response.shell_call_output_content"
-_OUTPUTS = ("stdout", "stderr")
-_WORDED = ("text", "content")  # where a delta is an object, as vLLM had it
-_NO_TEXT = frozenset({"response.audio"})  # what is base64 in its deltas
-_WHOLE = ("text", "refusal", "transcript")  # how an event repeats what its deltas said
 _ENVELOPE = ("id", "object", "created_at", "model")
+_Known = tuple[int, ChannelKind, Path | int]
 
 
 class ResponsesReader:
@@ -111,6 +90,8 @@ class ResponsesReader:
         self._channels = Channels(MAX_CHANNELS)
         self._items: dict[int, tuple[str, str]] = {}  # id and type by position
         self._copies = 0
+        self._said: set[_Known] = set()
+        self._heard: set[_Known] = set()  # in the event at hand
         self._envelope: dict[str, Any] = {}
         self._number = -1  # of the last event
         self._produced = False
@@ -144,7 +125,7 @@ class ResponsesReader:
                         for position, item in enumerate(items)
                         for place in placed(of_item(item, ("output", position)), position, data)
                     ),
-                    *self._copy(_output_text(value, ()), data),
+                    *self._copy(output_text_of(value, ()), 0, 0, data),
                 ]
             )
         except JsonError as error:
@@ -174,8 +155,8 @@ class ResponsesReader:
             if not isinstance(value, dict):
                 raise Malformed("an event must be an object")
             check_keys(value, EVENT)
-            kind, choice = text_of(value, "type"), _index(value, "output_index", MAX_ITEMS)
-            item = _object(value, "item")
+            kind, choice = text_of(value, "type"), index_of(value, "output_index", MAX_ITEMS)
+            item = object_of(value, "item")
             spots = self._spots(list(self._places(kind, value, data)))
         except JsonError as error:
             return self._unread(self._broken(error, data))
@@ -221,15 +202,11 @@ class ResponsesReader:
     def text_event(self, channel: Channel, text: str) -> bytes:
         """See `codec.Decoder`; nothing for a copy, or for a text that no delta carries."""
         item_id, item = self._items.get(channel.choice, ("", ""))
-        for stem, (kind, counted, first) in _DELTAS.items():
-            position = channel.index - first
-            fits = 0 <= position < MAX_PARTS if counted else position == 0
-            other = stem == "response.function_call_arguments" and item.startswith("mcp_")
-            if kind is channel.kind and fits and not other and channel.choice < COPIES:
-                where = {"item_id": item_id, "output_index": channel.choice, **({counted: position} if counted else {})}
-                logged = {"logprobs": []} if kind is ChannelKind.CONTENT else {}
-                return self._event(f"{stem}.delta", **where, delta=text, **logged)
-        return b""
+        found = delta_on(channel, item) if channel.choice < COPIES else None
+        if found is None:
+            return b""
+        kind, where = found
+        return self._event(kind, item_id=item_id, output_index=channel.choice, **where, delta=text)
 
     def ending(self, deny: Deny, trail_id: str, unsent: Sequence[Part]) -> bytes:
         """See `AnswerReader`: the answer is incomplete, for its content was filtered."""
@@ -243,35 +220,38 @@ class ResponsesReader:
     def _places(self, kind: str, value: Mapping[str, Any], data: bytes) -> Iterator[Place]:
         """The texts in an event of a stream: those of the item's channels, then each copy."""
         stem, _, last = kind.rpartition(".")
-        choice, response = _index(value, "output_index", MAX_ITEMS), _object(value, "response")
-        told: list[Found] = []
-        if (item := _object(value, "item")) is not None:
-            told += of_item(item, ("item",))
-        if (part := _object(value, "part")) is not None:
-            summary = "summary_index" in value
-            position = _index(value, "summary_index" if summary else "content_index", MAX_PARTS)
-            told += of_part(part, position, ("part",), Role.ASSISTANT, summary=summary)
-        told += () if kind == "error" else _of_whole(stem, value)
-        begins = last == "added"
-        deltas = list(_of_delta(stem, value)) if "delta" in value and stem not in _NO_TEXT else []
-        yield from placed([*deltas, *(told if begins else ())], choice, data)
+        choice, response = index_of(value, "output_index", MAX_ITEMS), object_of(value, "response")
+        told, begins = list(of_event(kind, value)), last == "added"
+        own = [*of_delta(stem, value), *(told if begins else ())]
+        self._heard.update(_known(text, choice, 1) for text in own)
+        yield from placed(own, choice, data)
         if not begins:
-            yield from self._copy(told, data)
+            yield from self._copy(told, choice, 1, data)
         if response is not None:
             self._look(check_answer(response))
             for position, entry in enumerate(output_of(response)):
-                yield from self._copy(of_item(entry, ("response", "output", position)), data)
-            yield from self._copy(_output_text(response, ("response",)), data)
+                yield from self._copy(of_item(entry, ("response", "output", position)), position, 3, data)
+            yield from self._copy(output_text_of(response, ("response",)), 0, 0, data)
 
-    def _copy(self, found: Iterable[Found], data: bytes) -> list[Place]:
-        """Texts that are whole here, as a choice of their own."""
-        places = list(placed(found, COPIES + self._copies, data))
+    def _copy(self, found: Iterable[Found], position: int, above: int, data: bytes) -> list[Place]:
+        """Texts that are whole here, as a choice of their own; copies, where the answer has said them before.
+
+        Args:
+            position: of the item that they are of.
+            above: how many steps lead to it.
+        """
+        known = [(text, _known(text, position, above)) for text in found]
+        told = [replace(text, copy=who in self._said or not above) for text, who in known]
+        self._heard.update(who for _, who in known)
+        places = list(placed(told, COPIES + self._copies, data))
         self._copies += bool(places)
         return places
 
     def _spots(self, places: Sequence[Place]) -> tuple[Spot, ...]:
         """The texts as policies see them."""
+        heard, self._heard = self._heard, set()
         spots = self._channels.spots(places)
+        self._said |= heard  # no more than there are channels
         kinds = {spot.channel.kind for spot in spots}
         self._produced = self._produced or bool(kinds - {ChannelKind.REASONING})
         if ChannelKind.REFUSAL in kinds:
@@ -326,63 +306,9 @@ class ResponsesReader:
         self.outcome = self.outcome.worse(outcome)
 
 
-def _of_delta(stem: str, value: Mapping[str, Any]) -> Iterator[Found]:
-    """What an event adds to a text."""
-    delta, (kind, counted, first) = value["delta"], _DELTAS.get(stem, _UNKNOWN)
-    position = _index(value, counted, MAX_PARTS) if counted else 0
-    if not isinstance(delta, dict):
-        if text_of(value, "delta"):
-            yield Found(kind, Role.ASSISTANT, ("delta",), delta, first + position)
-        return
-    check_keys(delta)
-    strays = [name for name, said in delta.items() if name not in (*_OUTPUTS, *_WORDED, "type") and said is not None]
-    if strays:
-        raise Malformed("a delta must be a string")
-    command = _index(value, "command_index", MAX_PARTS)
-    for number, name in enumerate(_OUTPUTS):
-        if text_of(delta, name):
-            at = OUTPUTS + len(_OUTPUTS) * command + number
-            yield Found(ChannelKind.CONTENT, Role.TOOL, ("delta", name), delta[name], at)
-    for name in _WORDED:
-        if text_of(delta, name):
-            yield Found(kind, Role.ASSISTANT, ("delta", name), delta[name], first + position)
-
-
-def _of_whole(stem: str, value: Mapping[str, Any]) -> Iterator[Found]:
-    """What an event says beside its item and its part: a text once more, or at once."""
-    kind, counted, first = _DELTAS.get(stem, _UNKNOWN)
-    position = _index(value, counted, MAX_PARTS) if counted else 0
-    for name in _WHOLE:
-        if text_of(value, name):
-            yield Found(kind, Role.ASSISTANT, (name,), value[name], first + position)
-    command = text_of(value, "command")
-    if command:
-        yield Found(ChannelKind.TOOL_INPUT, Role.ASSISTANT, ("command",), command, first + position)
-    yield from of_call(value, ())
-    yield from of_event(value, Role.TOOL if stem == _GAVE_BACK else Role.ASSISTANT, skip=("command",))
-
-
-def _output_text(answer: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[Found]:
-    """The text of all items together, which clients make themselves and some servers write."""
-    if text_of(answer, "output_text"):
-        yield Found(ChannelKind.CONTENT, Role.ASSISTANT, (*path, "output_text"), answer["output_text"], 0)
-
-
-def _object(value: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
-    held = value.get(name)
-    if not isinstance(held, dict | None):
-        raise Malformed(f"{name} must be an object")
-    return held
-
-
-def _index(value: Mapping[str, Any], name: str, most: int) -> int:
-    """A position; 0 where it does not stand."""
-    index = value.get(name)
-    if index is None:
-        return 0
-    if type(index) is not int or not 0 <= index < most:
-        raise Malformed("an index is out of range")
-    return index
+def _known(text: Found, position: int, above: int) -> _Known:
+    """By what a text is known again where it is repeated: its channel, or where in the item it stands."""
+    return position, text.kind, text.path[above:] if text.index is None else text.index
 
 
 def _is_short(value: Any) -> bool:

@@ -336,7 +336,7 @@ def read_usage(usage: Any) -> Usage | None:
     """Usage in OpenAI's words; None where it says nothing, or what is counted is no number."""
     if not isinstance(usage, Mapping):
         return None
-    counts = [usage.get("input_tokens"), usage.get("output_tokens")]
+    counts: list[Any] = [usage.get("input_tokens"), usage.get("output_tokens")]
     if not all(type(count) is int and count >= 0 for count in counts):
         return None
     read, written = usage.get("input_tokens_details"), usage.get("output_tokens_details")

@@ -74,6 +74,7 @@ class Found:
     Attributes:
         text: None for a JSON value.
         index: of its channel; None for one that is no delta's, which is counted from OTHERS.
+        copy: whether the answer has said it before.
     """
 
     kind: ChannelKind
@@ -81,6 +82,7 @@ class Found:
     path: Path
     text: str | None
     index: int | None = None
+    copy: bool = False
 
 
 def of_item(item: Mapping[str, Any], path: Path, role: Role = Role.ASSISTANT) -> Iterator[Found]:
@@ -168,7 +170,7 @@ def of_others(value: Mapping[str, Any], at: _At, skip: Sequence[str] = ()) -> It
                 yield from of_others(entry, _At(path, at.role, kind, at.depth + 1))
 
 
-def of_event(value: Mapping[str, Any], role: Role, skip: Sequence[str]) -> Iterator[Found]:
+def of_own(value: Mapping[str, Any], role: Role, skip: Sequence[str]) -> Iterator[Found]:
     """The texts of an event's own members, but for those that a delta carries in pieces."""
     yield from of_others(value, _At((), role), skip=("text", "refusal", "transcript", "error", "message", *skip))
 
@@ -197,7 +199,8 @@ def placed(found: Iterable[Found], choice: int, raw: bytes) -> Iterator[Place]:
         index = text.index
         if index is None:
             index, others = OTHERS + others, others + 1
-        yield Place(Channel(text.kind, choice, index, role=text.role), text.path, read(text, raw), text.text is None)
+        channel = Channel(text.kind, choice, index, role=text.role, copy=text.copy)
+        yield Place(channel, text.path, read(text, raw), text.text is None)
 
 
 def numbered(found: Iterable[Found], position: int, raw: bytes) -> Iterator[Place]:

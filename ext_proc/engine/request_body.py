@@ -69,7 +69,7 @@ class RequestBody:
         said = codecs[0].transport_message(head)
         if said is not None:
             self._decoder = EmptyBody(said, head.method)
-        elif codecs[0].matches(head) is Match.YES:
+        elif len(codecs) == 1 and codecs[0].matches(head) is Match.YES:
             self._decoder = read_through(codecs[0].request_decoder(head, limits), head.headers, limits)
         else:
             sniffing = SniffingDecoder(codecs, head, limits, self._choose)

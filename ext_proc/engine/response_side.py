@@ -10,6 +10,7 @@ Not here: bodies that are read (response_body.py), the request (request_side.py)
 
 from __future__ import annotations
 
+from ext_proc.codecs.content_types import claims_messages
 from ext_proc.engine.decoding import can_decode, read_through
 from ext_proc.engine.half import Half, Phase
 from ext_proc.engine.plan import UNREAD, plan_response
@@ -176,7 +177,9 @@ class ResponseSide:
         assert scope.codec is not None
         holds = bool(scope.refused) or scope.route.pipeline.guards(scope.codec.answers(scope.requests))
         listed = any(rule.accepts(scope.exchanged.request, head.headers) for rule in scope.route.allow_opaque)
-        if holds and not listed and head.status < 400 and scope.exchanged.request.method != "HEAD":
+        # An upstream's own error page is in nobody's way, unless it says of itself that it is a message.
+        shown = head.status < 400 or claims_messages(head.headers)
+        if holds and not listed and shown and scope.exchanged.request.method != "HEAD":
             scope.engine_denial(Stage.RESPONSE_HEADERS, UNREADABLE.reason)
             refuse_all(scope, UNREADABLE)
             return

@@ -7,6 +7,7 @@ Rules:
   that are gone as interrupted. Without one, it exists in memory until it is closed, and is lost with the process.
 - What could not be closed is tried again with the next exchange. As long as it cannot be, nothing new is opened, so
   that the policy's `on_error` decides; and what waits is bounded.
+- That it fails is logged, and holds nothing of a record.
 - A closed record is sent to the sinks by who closed it, once, after it is in the file.
 
 Not here: who fills records in (the `usage` policy), the file (file.py), sinks (sinks.py, otlp.py).
@@ -16,8 +17,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from ext_proc.ledger.file import LedgerFile
@@ -27,7 +30,9 @@ from ext_proc.ledger.sinks import JsonlFile, Sink, StandardOutput
 
 RECOVER: Final = 60.0  # seconds between two looks for owners that are gone
 MOST_LATE: Final = 1024  # closed records that wait for a file or a sink that fails
+QUIET: Final = 10.0  # seconds between two log lines that say that a ledger fails
 _ENDING = 5.0  # seconds that a collector gets for the last records
+_LOG = logging.getLogger("gatehouse.ledger")
 
 
 class Ledger:
@@ -48,6 +53,7 @@ class Ledger:
         self._unclosed: dict[str, UsageRecord] = {}  # closed, and not yet so in the file
         self._unsent: list[tuple[Sink, UsageRecord]] = []
         self._recover_at = clock() + RECOVER
+        self._quiet_until = float("-inf")
 
     @classmethod
     async def start(cls, settings: LedgerSettings) -> Ledger:
@@ -81,9 +87,10 @@ class Ledger:
         """
         if record.id in self._running or record.id in self._unclosed:
             return False
-        await self._catch_up()
-        if self._file is not None and not await self._file.open(record):
-            return False
+        with self._told():
+            await self._catch_up()
+            if self._file is not None and not await self._file.open(record):
+                return False
         self._running[record.id] = record
         return True
 
@@ -102,14 +109,15 @@ class Ledger:
         """
         if self._running.pop(record.id, None) is None:
             return False
-        if len(self._unclosed) >= MOST_LATE:
-            # With a file it is still open there, and will be closed as interrupted.
-            raise LedgerError(f"{MOST_LATE} records wait to be closed")
-        self._unclosed[record.id] = record
-        await self._catch_up()
-        if self._clock() >= self._recover_at:
-            self._recover_at = self._clock() + RECOVER
-            await self._recover()
+        with self._told():
+            if len(self._unclosed) >= MOST_LATE:
+                # With a file it is still open there, and will be closed as interrupted.
+                raise LedgerError(f"{MOST_LATE} records wait to be closed")
+            self._unclosed[record.id] = record
+            await self._catch_up()
+            if self._clock() >= self._recover_at:
+                self._recover_at = self._clock() + RECOVER
+                await self._recover()
         return True
 
     async def end(self) -> None:
@@ -123,10 +131,24 @@ class Ledger:
         self._running.clear()
         with contextlib.suppress(LedgerError):
             self._send(left)
-        for sink in self._sinks:
-            # A thread, for a collector that does not answer would hold up the loop.
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(asyncio.to_thread(sink.end), _ENDING)
+        # Daemon threads, for a collector that does not answer would otherwise keep the process from its exit.
+        threads = [threading.Thread(target=sink.end, daemon=True) for sink in self._sinks]
+        for thread in threads:
+            thread.start()
+        deadline = time.monotonic() + _ENDING
+        for thread in threads:
+            await asyncio.to_thread(thread.join, max(deadline - time.monotonic(), 0.0))
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """Logs what fails, now and then: the exchange's own trail has only that something did."""
+        try:
+            yield
+        except LedgerError as error:
+            if self._clock() >= self._quiet_until:
+                self._quiet_until = self._clock() + QUIET
+                _LOG.error("the ledger fails; the policy's on_error decides: %s", error)
+            raise
 
     async def _catch_up(self) -> None:
         """Writes and sends what is closed and was not yet.

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 RETENTION: Final = 90 * 86400.0  # seconds
-MAX_RECORDS: Final = 5_000_000  # of some 700 bytes each
+MAX_RECORDS: Final = 5_000_000  # of some 850 bytes each
 TIMEOUT: Final = 0.020  # seconds
 
 

@@ -96,6 +96,11 @@ class A2aRequest(A2aMessage):
         return mapping_of(self.value, "params")
 
     @property
+    def tenant(self) -> str:
+        """Whose agent is meant, where one server has agents of several (1.0); "" for none."""
+        return text_of(self.params, "tenant")
+
+    @property
     def task_id(self) -> str:
         """The task that it is about; "" for none."""
         return ""
@@ -115,7 +120,7 @@ class A2aRequest(A2aMessage):
         return self.operation in _STREAMED
 
     def as_variables(self) -> dict[str, Any]:
-        told = {"operation": self.operation, "version": self.version, "context": self.context_id}
+        told = {"operation": self.operation, "version": self.version, "context": self.context_id, "tenant": self.tenant}
         return {**super().as_variables(), **told}
 
     def with_params(self, params: Mapping[str, Any]) -> Self:

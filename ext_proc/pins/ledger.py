@@ -6,7 +6,7 @@ Rules:
 - Every record is changed by compare-and-set: of two who change the same, one reads again.
 - Definitions are written before the records that name them, and deleted after: a record never names what is lost, but
   for one that was too large, or came when there was no more room.
-- Nothing of it expires: a pin that was forgotten would be trusted anew.
+- Nothing of it expires: a pin that was forgotten would be trusted anew. Only a person has it forgotten.
 
 The keys, in the space SPACE:
 
@@ -56,6 +56,7 @@ class Head(msgspec.Struct, frozen=True, omit_defaults=True):
         v: that of all of its records.
         opened: when its tools were first listed, in seconds since the Unix epoch; 0 where they were not.
         closed: whether that first listing is over.
+        cursor: while it is not, a fingerprint of the cursor that leads on; "" for none.
         tools: how many names there are.
         bytes: of the definitions that are kept.
         instructions: what it says of itself.
@@ -64,6 +65,7 @@ class Head(msgspec.Struct, frozen=True, omit_defaults=True):
     v: int = VERSION
     opened: float = 0.0
     closed: bool = False
+    cursor: str = ""
     tools: int = 0
     bytes: int = 0
     instructions: Pin | None = None
@@ -167,7 +169,7 @@ class Ledger:
         group = _group(before.name)
         await self._write_forms(group, forms)
         if before.head is None:
-            await self._enlist(before.name)
+            await self.enlist(before.name)
         writes = []
         if head != before.head:
             writes.append(Write(Key(group, "head"), msgspec.json.encode(head), None, before.version))
@@ -184,6 +186,59 @@ class Ledger:
         dropped = _digests([*old, before_it]) - _digests([*pins.values(), head.instructions])
         await self._delete_forms(group, dropped)
         return True
+
+    async def forget(self, before: Server, tools: Collection[str | None] | None = None) -> bool:
+        """Drops what is kept of a server; False where somebody changed it meanwhile, and nothing was.
+
+        Args:
+            before: as it was read, with all of its shards.
+            tools: those that are dropped, None among them for the instructions; None for all of the server.
+        """
+        group = _group(before.name)
+        if before.head is None or tools is None:
+            gone = [*before.pins.values(), None if before.head is None else before.head.instructions]
+            entries = {"head": before.version, **{str(number): each.version for number, each in before.shards.items()}}
+            writes = [Write(Key(group, key), None, None, each) for key, each in entries.items() if each != ABSENT]
+        else:
+            gone = [before.head.instructions if name is None else before.pin(name) for name in tools]
+            head = msgspec.structs.replace(
+                before.head,
+                tools=before.head.tools - sum(name is not None for name in tools),
+                bytes=before.head.bytes - sum(version.size for pin in gone if pin for version in pin.digests.values()),
+                instructions=None if None in tools else before.head.instructions,
+            )
+            writes = [Write(Key(group, "head"), msgspec.json.encode(head), None, before.version)]
+            for number in sorted({shard_of(name) for name in tools if name is not None}):
+                shard = before.shards[number]
+                left = msgspec.json.encode({name: pin for name, pin in shard.pins.items() if name not in tools})
+                writes.append(Write(Key(group, str(number)), left, None, shard.version))
+        if not await self._space.write(writes):
+            return False
+        await self._delete_forms(group, _digests(gone))
+        return True
+
+    async def release(self, server: str, tools: Collection[str] | None = None) -> int:
+        """Gives the names of a server's tools back, or all that it has; how many it had."""
+        for _ in range(_ATTEMPTS):
+            released, writes = 0, []
+            for number, shard in (await self.names(range(SHARDS))).items():
+                mine = [
+                    name
+                    for owners in shard.owners.values()
+                    for name, whose in owners
+                    if whose == server and (tools is None or name in tools)
+                ]
+                released += len(mine)
+                left = {
+                    skeleton: [[name, whose] for name, whose in owners if whose != server or name not in mine]
+                    for skeleton, owners in shard.owners.items()
+                }
+                if mine:
+                    value = msgspec.json.encode({skeleton: owners for skeleton, owners in left.items() if owners})
+                    writes.append(Write(Key("names", str(number)), value, None, shard.version))
+            if await self._space.write(writes):
+                return released
+        raise StoreError("others change the same names")
 
     async def form(self, server: str, digest: str) -> bytes | None:
         """A definition's canonical form; None where it is not kept."""
@@ -236,14 +291,14 @@ class Ledger:
         for start in range(0, len(keys), _AT_ONCE):
             await self._space.write([Write(key, None, None) for key in keys[start : start + _AT_ONCE]])
 
-    async def _enlist(self, server: str) -> None:
-        """Puts a server into the index; one that finds no place there is kept all the same."""
+    async def enlist(self, server: str, listed: bool = True) -> None:
+        """Puts a server into the index, or takes it out; one that finds no place there is kept all the same."""
         for _ in range(_ATTEMPTS):
             entry = await self._space.get(_INDEX)
             servers = [] if entry is None else _SERVERS.decode(entry.value)
-            if server in servers or len(servers) >= MAX_SERVERS:
+            if (server in servers) is listed or (listed and len(servers) >= MAX_SERVERS):
                 return
-            value = msgspec.json.encode([*servers, server])
+            value = msgspec.json.encode([*servers, server] if listed else [name for name in servers if name != server])
             if await self._space.write([Write(_INDEX, value, None, ABSENT if entry is None else entry.version)]):
                 return
         raise StoreError("others change the index of servers")

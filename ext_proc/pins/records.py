@@ -147,13 +147,33 @@ def growth(before: Pin | None, after: Pin) -> int:
     return added - sum(version.size for digest, version in old.items() if digest not in after.digests)
 
 
-def allows(pin: Pin, locked: Sequence[str] | None) -> bool:
-    """Whether a tool may be used, as far as is known under this lock file."""
-    return pin.state == PINNED and pin.lock == lock_of(locked)
+def allows(pin: Pin, locked: Sequence[str] | None, trusts_first: bool) -> bool:
+    """Whether a tool may be used, as far as is known under this lock file.
+
+    What was judged under another one counts where this one cannot say otherwise: it names all that may have been
+    listed last.
+
+    Args:
+        trusts_first: see `Terms`.
+    """
+    if pin.state != PINNED:
+        return False
+    if locked is not None:
+        return pin.lock == lock_of(locked) or all(version.digest in locked for version in pin.approved)
+    return not pin.lock and (trusts_first or all(version.by != FIRST_USE for version in pin.approved))
+
+
+def in_force(pin: Pin, terms: Terms) -> Sequence[Version]:
+    """What is approved and still counts under these terms; oldest first."""
+    return [version for version in pin.approved if _is_approved(version, version.digest, (), terms)]
 
 
 def approved(pin: Pin, digest: str, by: str, now: float, most: int, *, only: bool = False) -> Pin:
-    """The record after somebody approved one definition; what else waited is forgotten.
+    """The record after somebody approved one definition.
+
+    What had waited before it is forgotten. What was listed for the first time after it still waits, and holds the tool
+    back, for that is what the server says now, as far as is known; unless this one was approved already, which says
+    that the server is back at it.
 
     Args:
         by: who, in at most MOST_BY characters.
@@ -163,8 +183,13 @@ def approved(pin: Pin, digest: str, by: str, now: float, most: int, *, only: boo
         KeyError: no such definition is known.
     """
     version = msgspec.structs.replace(pin.digests[digest], by=by[:MOST_BY], at=now, lock=pin.lock)
-    before = msgspec.structs.replace(pin, approved=()) if only else pin
-    return _pinned(before, version, most, now, pin.lock)
+    waiting = [offer.digest for offer in pin.offered]
+    later = pin.offered[waiting.index(digest) + 1 :] if digest in waiting else ()
+    others = () if only else tuple(other for other in pin.approved if other.digest != digest)
+    kept = (*others, version)[-most:]
+    if later:
+        return msgspec.structs.replace(pin, why=(CHANGED,), approved=kept, offered=later)
+    return Pin(PINNED, now, approved=kept, lock=pin.lock)
 
 
 def _is_approved(version: Version | None, digest: str, found: Sequence[str], terms: Terms) -> bool:

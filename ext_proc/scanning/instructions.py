@@ -69,6 +69,7 @@ def _by_first_word() -> dict[str, list[tuple[Rule, Phrase]]]:
 
 _PHRASES = _by_first_word()
 _LITERALS = [(rule, literal) for rule in RULES for literal in rule.literals.split()]
+_ANY_LITERAL = re.compile("|".join(re.escape(literal) for _, literal in _LITERALS))
 
 
 def flag(text: str) -> Sequence[Flag]:
@@ -108,6 +109,8 @@ def _phrases(folded: Folded) -> Iterator[tuple[Rule, int, int]]:
 
 def _literals(folded: Folded) -> Iterator[tuple[Rule, int, int]]:
     squeezed = "".join(folded.text.split())
+    if not _ANY_LITERAL.search(squeezed):
+        return  # as in nearly every text
     places: list[int] | None = None
     for rule, literal in _LITERALS:
         at = squeezed.find(literal)

@@ -6,6 +6,7 @@ Rules:
 - What a server wrote is shown with every character that people do not see written out: nothing of it reaches a
   terminal as a command, and nothing is hidden from who approves.
 - Colours are for a terminal alone; what reads a pipe has no screen to fit.
+- To compare takes time by the square of the lines: of more than `_COMPARED` the new text is shown whole.
 
 Not here: what is approved, and how (tools.py).
 """
@@ -33,6 +34,7 @@ INSTRUCTIONS = "(instructions)"  # what stands for a tool's name; no plain name 
 
 _PIPE_WIDTH = 200
 _CONTEXT = 3  # lines around a change
+_COMPARED = 4000  # lines of a definition
 _STYLES = {"+": "green", "-": "red", "@": "cyan"}
 
 
@@ -106,16 +108,17 @@ def as_json(rows: Sequence[Row]) -> str:
         }
         for row in rows
     ]
-    return json.dumps(found, indent=2)
+    return json.dumps(found, indent=2).replace("\x7f", "\\u007f")  # which JSON leaves as it is
 
 
-def show_diff(row: Row, forms: Mapping[str, bytes | None], out: Console) -> None:
-    """Prints what waits against what was approved last; all of it where there is only one of the two.
+def show_diff(row: Row, shown: Version, forms: Mapping[str, bytes | None], out: Console) -> None:
+    """Prints a definition against what was approved last; all of it where there is only one of the two.
 
     Args:
+        shown: of the row's.
         forms: the canonical forms of both, by digest; None for one that is not kept.
     """
-    pin, shown = row.pin, row.shown
+    pin = row.pin
     out.print(Text(f"{visible(row.server)} {row.name}: {pin.state} since {_time(pin.since)}", "bold"))
     if pin.why:
         out.print(Text(f"why: {', '.join(pin.why)}"))
@@ -124,16 +127,22 @@ def show_diff(row: Row, forms: Mapping[str, bytes | None], out: Console) -> None
         approver = f", approved {_time(before.at)} by {visible(before.by)}" if before.by else ""
         out.print(Text(f"--- {PREFIX}{before.digest}{approver}", "red"))
     out.print(Text(f"+++ {PREFIX}{shown.digest}, first listed {_time(shown.since)}", "green"))
+    for other in pin.offered:
+        if other.digest != shown.digest:
+            out.print(Text(f"also waits: {PREFIX}{other.digest}, first listed {_time(other.since)}", "yellow"))
     after, old = forms.get(shown.digest), None if before is None else forms.get(before.digest)
     if after is None:
         out.print(Text("its text is not kept: it is too large, or there was no more room", "yellow"))
-    elif old is None:
-        if before is not None:
-            out.print(Text("the text that was approved is not kept", "yellow"))
-        for line in lines_of(after):
-            out.print(Text(f"+{line}", _STYLES["+"]), soft_wrap=True)
     else:
-        _show_changes(lines_of(old), lines_of(after), out)
+        lines, old_lines = lines_of(after), [] if old is None else lines_of(old)
+        if old_lines and max(len(lines), len(old_lines)) <= _COMPARED:
+            _show_changes(old_lines, lines, out)
+        else:
+            if before is not None:
+                gone = "is not kept" if old is None else "is too long to be compared, or this one is"
+                out.print(Text(f"the text that was approved {gone}", "yellow"))
+            for line in lines:
+                out.print(Text(f"+{line}", _STYLES["+"]), soft_wrap=True)
     out.print()
 
 

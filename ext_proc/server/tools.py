@@ -5,9 +5,11 @@ Rules:
 - What is approved is one digest: the one that was given, or the one whose text was shown before the question. What
   has been listed since stays held back.
 - Who approved, and when, is kept. Where the bundle names a lock file it says the same afterwards.
+- What is forgotten is as if it had never been listed: a tool is new, and a server's next listing is its first.
 - Every failure is one sentence on standard error, and exit code 1.
 
-Not here: how it is shown (tool_view.py), what a record is (ext_proc/pins), options (cli.py).
+Not here: how it is shown (tool_view.py), the lock file's writing (tool_lock.py), what a record is (ext_proc/pins),
+options (cli.py).
 """
 
 from __future__ import annotations
@@ -16,9 +18,8 @@ import asyncio
 import getpass
 import os
 import sys
-import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,14 +28,14 @@ from typing import Any, Final
 import msgspec
 
 from ext_proc.bundle.load import examine
-from ext_proc.bundle_file import MAX_BYTES
 from ext_proc.errors import GatehouseError
 from ext_proc.pins.canonical import HEX, PREFIX
 from ext_proc.pins.ledger import SPACE, Ledger, Server, shard_of
-from ext_proc.pins.lock import Lock, LockedServer, parse_lock, render_lock
-from ext_proc.pins.records import QUARANTINED, Pin, approved, growth
+from ext_proc.pins.lock import Lock, render_lock
+from ext_proc.pins.records import QUARANTINED, Pin, Terms, Version, approved, growth, in_force
 from ext_proc.scanning.names import skeleton
 from ext_proc.scanning.visible import visible
+from ext_proc.server import tool_lock
 from ext_proc.server.stores import open_store
 from ext_proc.server.tool_view import INSTRUCTIONS, Row, as_json, console, show_diff, show_table
 from ext_proc.stores.keyspace import Keyspace
@@ -62,11 +63,13 @@ class Pins:
     Attributes:
         lock_file: where the bundle's lock file is; None where it names none.
         versions: the most definitions of a tool that are approved at once.
+        trusts_first: whether what is there at first is trusted.
     """
 
     ledger: Ledger
     lock_file: Path | None
     versions: int
+    trusts_first: bool
 
     async def rows(self, server: str | None) -> Sequence[Row]:
         """What is pinned, of one server or of all, in order."""
@@ -90,14 +93,14 @@ class Pins:
         what = "said anything of itself" if tool is None else f"listed a tool {visible(tool)!r}"
         raise _Failed(f"{visible(server)} has never {what}")
 
-    async def show(self, row: Row) -> None:
-        """Prints what waits of a row against what was approved."""
-        digests = [row.shown.digest, *(version.digest for version in row.pin.approved[-1:])]
+    async def show(self, row: Row, shown: Version) -> None:
+        """Prints one of a row's definitions against what was approved."""
+        digests = [shown.digest, *(version.digest for version in row.pin.approved[-1:])]
         forms = {digest: await self.ledger.form(row.server, digest) for digest in digests}
-        show_diff(row, forms, console())
+        show_diff(row, shown, forms, console())
 
-    async def approve(self, row: Row, digest: str, by: str, *, only: bool) -> None:
-        """Approves one definition of a row."""
+    async def approve(self, row: Row, digest: str, by: str, *, only: bool) -> Pin:
+        """Approves one definition of a row; what is kept then."""
         for _ in range(_ATTEMPTS):
             kept = await self.ledger.server(row.server)
             if kept.head is None:
@@ -109,8 +112,22 @@ class Pins:
             if row.tool is not None:
                 await self._claim(row.tool, row.server)
             if await self._change(kept, row.tool, pin, after):
-                return
+                return after
         raise _Failed("others change the same pins: try again")
+
+    async def forget(self, server: str, tools: Collection[str | None] | None) -> None:
+        """Forgets tools of a server, None among them for the instructions; all of it where `tools` is None."""
+        for _ in range(_ATTEMPTS):
+            kept = await self.ledger.server(server)
+            if tools is not None:
+                tools = [tool for tool in tools if tool is None or kept.pin(tool) is not None]
+            if await self.ledger.forget(kept, tools):
+                break
+        else:
+            raise _Failed("others change the same pins: try again")
+        await self.ledger.release(server, None if tools is None else [tool for tool in tools if tool is not None])
+        if tools is None:
+            await self.ledger.enlist(server, listed=False)
 
     async def _change(self, kept: Server, tool: str | None, before: Pin, after: Pin) -> bool:
         assert kept.head is not None  # there is a pin
@@ -147,8 +164,12 @@ def show_list(bundle: Path, server: str | None, *, json: bool) -> int:
     return _run(bundle, run)
 
 
-def diff(bundle: Path, server: str, tool: str | None) -> int:
-    """Prints what waits against what was approved: of one tool, or of all of a server's that wait; the exit code."""
+def diff(bundle: Path, server: str, tool: str | None, digest: str | None) -> int:
+    """Prints what waits against what was approved: of one tool, or of all of a server's that wait; the exit code.
+
+    Args:
+        digest: which definition of the tool, by its first digits; the one that was listed last unless given.
+    """
 
     async def run(pins: Pins) -> None:
         if tool is None:
@@ -158,7 +179,7 @@ def diff(bundle: Path, server: str, tool: str | None) -> int:
         if not rows:
             print("nothing waits to be approved")
         for row in rows:
-            await pins.show(row)
+            await pins.show(row, row.pin.digests[_chosen(row, digest)])
 
     return _run(bundle, run)
 
@@ -196,42 +217,79 @@ def approve(
         else:
             rows = [await pins.row(server, None if tool == INSTRUCTIONS else tool) for tool in tools]
             chosen = [(row, _chosen(row, digest)) for row in rows]
+        held: list[str] = []
         for row, wanted in chosen:
             if digest is None and not (everything and yes):
-                await pins.show(row)
+                await pins.show(row, row.shown)
                 if not row.shown.size:
                     raise _Failed(f"{row.name}: what cannot be shown is approved by --digest only")
                 if not ask(f"Approve {row.name} as {wanted[:12]}?"):
                     raise _Failed(f"{row.name} was not approved")
-            await pins.approve(row, wanted, by or _user(), only=only)
+            after = await pins.approve(row, wanted, by or _user(), only=only)
             if pins.lock_file is not None:
-                _lock_in(pins.lock_file, row, wanted, pins.versions, only=only)
+                try:
+                    tool_lock.change(pins.lock_file, _naming(row, wanted, pins.versions, only=only))
+                except tool_lock.Unwritable as error:
+                    raise _Failed(f"{row.name}: approved, but the lock file does not say so: {error}") from error
             print(f"approved {visible(row.server)} {row.name} {PREFIX}{wanted}")
+            if after.state == QUARANTINED:
+                held.append(f"{row.name} is still held back: {PREFIX}{after.offered[-1].digest} was listed after that")
         if chosen and pins.lock_file is not None:
             print(f"{pins.lock_file}: written")
+        if held:
+            raise _Failed("\n".join(held))
+
+    return _run(bundle, run)
+
+
+def forget(bundle: Path, server: str, tools: Sequence[str], *, yes: bool, ask: Ask) -> int:
+    """Forgets tools of a server, or all of it; the exit code.
+
+    Args:
+        tools: their names, or INSTRUCTIONS; none for all that is kept of the server.
+        yes: nobody is asked.
+        ask: asks a question.
+    """
+
+    async def run(pins: Pins) -> None:
+        rows = [await pins.row(server, None if tool == INSTRUCTIONS else tool) for tool in tools]
+        if not rows and server not in await pins.ledger.servers():
+            await pins.rows(server)  # which says so where there is nothing
+        name = visible(server)
+        what = ", ".join(row.name for row in rows) or "all of it, and trust what it lists next as its first listing"
+        if not yes and not ask(f"Forget of {name}: {what}?"):
+            raise _Failed("nothing was forgotten")
+        await pins.forget(server, [row.tool for row in rows] or None)
+        for row in rows:
+            print(f"forgot {name} {row.name}")
+        if not rows:
+            print(f"forgot {name}")
 
     return _run(bundle, run)
 
 
 def lock(bundle: Path, server: str | None, file: Path | None) -> int:
-    """Writes all that is approved as a lock file, or prints it; the exit code."""
+    """Writes all that is approved into a lock file, or prints it as one; the exit code."""
 
     async def run(pins: Pins) -> None:
-        found: dict[str, LockedServer] = {}
-        for row in await pins.rows(server):
-            digests = tuple(version.digest for version in row.pin.approved)
-            before = found.setdefault(row.server, LockedServer())
-            if not digests:
-                continue
-            if row.tool is None:
-                found[row.server] = replace(before, instructions=digests)
-            else:
-                found[row.server] = replace(before, tools={**before.tools, row.tool: digests})
-        text = render_lock(Lock(found))
+        rows = await pins.rows(server)
+        now = tool_lock.read(pins.lock_file) if pins.lock_file is not None else Lock()
+
+        def locked(before: Lock) -> Lock:
+            for row in rows:
+                named = _named(now, row)
+                terms = Terms(locked=named, trusts_first=pins.trusts_first)
+                # What the file names and was never listed stays: it is what will be listed.
+                waits = [one for one in _named(before, row) or () if one not in row.pin.digests]
+                digests = (*waits, *(version.digest for version in in_force(row.pin, terms)))
+                if digests:
+                    before = before.approving(row.server, row.tool, digests)
+            return before
+
         if file is None:
-            print(text, end="")
+            print(render_lock(locked(Lock())), end="")
         else:
-            _write(file, text)
+            tool_lock.change(file, locked)
             print(f"{file}: written")
 
     return _run(bundle, run)
@@ -267,10 +325,12 @@ async def opened(bundle: Path) -> AsyncIterator[Pins]:
     shadow = all(part.mode == "shadow" for part in parts)
     named = [part.parameters.get("lock_file") for part in parts]
     file = next((bundle.parent / name for name in named if isinstance(name, str)), None)
+    trusts_first = any(part.parameters.get("trust", "first-use") == "first-use" for part in parts)
     most = max(int(part.parameters.get("versions", _MOST_VERSIONS)) for part in parts)
     store = (await open_store(settings, True)).store
     try:
-        yield Pins(Ledger(Keyspace(store, f"{'shadow.' if shadow else ''}shared.{SPACE}")), file, most)
+        ledger = Ledger(Keyspace(store, f"{'shadow.' if shadow else ''}shared.{SPACE}"))
+        yield Pins(ledger, file, most, trusts_first)
     finally:
         await store.close()
 
@@ -282,7 +342,7 @@ def _run(bundle: Path, doing: Callable[[Pins], Coroutine[Any, Any, None]]) -> in
 
     try:
         asyncio.run(run())
-    except (_Failed, StoreError) as error:
+    except (_Failed, tool_lock.Unwritable, StoreError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0
@@ -301,32 +361,19 @@ def _chosen(row: Row, digest: str | None) -> str:
     return found[0]
 
 
-def _lock_in(file: Path, row: Row, digest: str, most: int, *, only: bool) -> None:
-    """Names a definition in the lock file."""
-    try:
-        text = file.read_bytes()
-        if len(text) > MAX_BYTES:
-            raise ValueError("it is too large")
-        before = parse_lock(text)
-    except (OSError, ValueError) as error:
-        raise _Failed(f"approved, but {file} cannot be read, and does not say so: {error}") from error
-    named = before.instructions(row.server) if row.tool is None else before.tool(row.server, row.tool)
-    others = () if only or named is None else tuple(one for one in named if one != digest)
-    _write(file, render_lock(before.approving(row.server, row.tool, (*others, digest)[-most:])))
+def _named(lock: Lock, row: Row) -> tuple[str, ...] | None:
+    """What a lock file has of a row."""
+    return lock.instructions(row.server) if row.tool is None else lock.tool(row.server, row.tool)
 
 
-def _write(file: Path, text: str) -> None:
-    """Writes a file at once: who reads it finds the old one or the new one."""
-    try:
-        with tempfile.NamedTemporaryFile(
-            "w", dir=file.parent, prefix=f".{file.name}.", delete=False, encoding="utf-8"
-        ) as new:
-            new.write(text)
-        mode = file.stat().st_mode & 0o777 if file.exists() else 0o644
-        os.chmod(new.name, mode)
-        os.replace(new.name, file)
-    except OSError as error:
-        raise _Failed(f"cannot write {file}: {error.strerror}") from error
+def _naming(row: Row, digest: str, most: int, *, only: bool) -> Callable[[Lock], Lock]:
+    """Names a definition in a lock file."""
+
+    def named(before: Lock) -> Lock:
+        others = () if only else tuple(one for one in _named(before, row) or () if one != digest)
+        return before.approving(row.server, row.tool, (*others, digest)[-most:])
+
+    return named
 
 
 def _user() -> str:

@@ -21,12 +21,12 @@ from prometheus_client.metrics import MetricWrapperBase
 from ext_proc.trail import Entry, Trail, Word
 
 REVISIONS = 8
-NAMES = 256  # distinct routes, and policies
+NAMES = 256  # distinct routes, policies, and models
 REASONS = 64  # distinct reasons of one policy
 LONGEST = 64  # characters of a label's value
 OTHER = "other"
 # The kinds of tokens that a policy may have measured; cached ones are input, too, and reasoning is output.
-TOKENS = ("input", "output", "cached", "cache_write", "reasoning")
+TOKENS = ("input", "output", "cached", "cache_write", "reasoning", "input_audio", "output_audio")
 MOST_TOKENS = 10**12  # of one exchange; a larger figure is no count
 
 _EXCHANGE_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
@@ -67,6 +67,7 @@ class Metrics:
         self._revisions: list[str] = []  # the latest used last
         self._routes = Vocabulary(NAMES)
         self._policies = Vocabulary(NAMES)
+        self._models = Vocabulary(NAMES)
         self._reasons: dict[str, Vocabulary] = {}
         self._visit_reasons: dict[str, Vocabulary] = {}
         self._children: dict[tuple[Any, ...], Any] = {}
@@ -99,8 +100,15 @@ class Metrics:
         )
         self._tokens = Counter(
             "gatehouse_tokens",
-            "Tokens, as providers counted them; cached and cache_write are part of input, reasoning of output.",
-            (*place, "route", "protocol", "kind"),
+            "Tokens, reported by providers or estimated here; cached, cache_write and input_audio are part of input,"
+            " reasoning and output_audio of output.",
+            (*place, "route", "protocol", "model", "kind", "counted"),
+            registry=self.registry,
+        )
+        self._unpriced = Counter(
+            "gatehouse_prices_unknown",
+            "Exchanges whose model has no price although there are prices.",
+            (*place, "route", "model"),
             registry=self.registry,
         )
         self._active = Gauge(
@@ -160,10 +168,13 @@ class Metrics:
         what = (*place, route, trail.protocol)
         self._child(self._exchanges, (*what, str(trail.outcome), trail.cause)).inc()
         self._child(self._duration, what).observe(trail.duration)
+        counted = "estimated" if trail.facts.get("usage_estimated") is True else "reported"
         for kind in TOKENS:
             tokens = trail.facts.get(f"{kind}_tokens")
             if isinstance(tokens, int) and 0 < tokens <= MOST_TOKENS:
-                self._child(self._tokens, (*what, kind)).inc(tokens)
+                self._child(self._tokens, (*what, self._model(trail), kind, counted)).inc(tokens)
+        if trail.facts.get("price_unknown"):
+            self._child(self._unpriced, (*place, route, self._model(trail))).inc()
         spent: dict[tuple[str, str], float] = {}
         for entry in trail.entries:
             policy = self._policies.fold(entry.policy)
@@ -228,6 +239,10 @@ class Metrics:
         encode, content_type = choose_encoder(accept)
         return encode(self.registry), content_type
 
+    def _model(self, trail: Trail) -> str:
+        """The model that answered, or that was asked."""
+        return self._models.fold(str(trail.facts.get("model_served") or trail.facts.get("model", "")))
+
     def _reason(self, policy: str, entry: Entry) -> str:
         # What a change did is told in words of its own ("hid 2 of 7 tools"): for the trail, no label.
         if entry.verdict is Word.CHANGE:
@@ -257,6 +272,7 @@ class Metrics:
         return revision
 
     def _retire(self, revision: str) -> None:
-        for metric in (self._exchanges, self._duration, self._verdicts, self._policy_duration, self._tokens):
+        metrics = (self._exchanges, self._duration, self._verdicts, self._policy_duration, self._tokens, self._unpriced)
+        for metric in metrics:
             metric.remove_by_labels({"revision": revision})
         self._children = {key: child for key, child in self._children.items() if key[2] != revision}

@@ -15,7 +15,8 @@ Rules:
   its own making, or of whom an agent names it to. For anybody else neither exists: -32001, before the agent hears of
   it. A list of tasks holds the principal's own, and makes none its own. That holds whatever a rule says.
 - The principal is the subject with its issuer, whoever acts for it; all callers that nobody vouches for are one. The
-  agent is the route's `server`, or else the route. Kept are digests; what one principal may have is bounded.
+  agent is the route's `server`, or else the route, and of it the request's `tenant`. Kept are digests; what one
+  principal may have is bounded.
 - Push notifications go to listed hosts only, over https, wherever their configuration stands: in a request of its own,
   or in a message's. No address is a host, in any notation, and what two readers could take for two hosts is refused:
   -32602. Where none is listed they are not supported: -32003. What a name resolves to is not looked at, for the agent

@@ -7,7 +7,8 @@ Rules:
 - A context is one principal's: the first that sends a message with an id of its own making, or that an agent names it
   to. A message into another's is answered in the same way; an answer that names another's is withheld.
 - A list of tasks gives nobody a task: it holds the principal's own, and asking for another's context finds none.
-- The server is the route's `server`, or else the route: routes that lead to one agent should name it alike.
+- The server is the route's `server`, or else the route: routes that lead to one agent should name it alike. Where one
+  server has agents of several tenants (1.0), each has tasks and contexts of its own: two may use the same ids.
 - The principal is the subject with its issuer, whoever acts for it. All callers that nobody vouches for are one.
 - Kept are digests, while they are in use and for `expires` after it; what one principal may have is bounded.
 
@@ -67,11 +68,16 @@ class Tasks(BaseModel, extra="forbid"):
 
 
 class Seen:
-    """What one exchange knows to be its principal's, so that a stream's events ask nothing twice."""
+    """What one exchange knows to be its principal's, so that a stream's events ask nothing twice.
 
-    __slots__ = ("contexts", "tasks")
+    Attributes:
+        tenant: whose agent is asked; all that is named is its own.
+    """
+
+    __slots__ = ("contexts", "tasks", "tenant")
 
     def __init__(self) -> None:
+        self.tenant = ""
         self.tasks: set[str] = set()
         self.contexts: set[str] = set()
 
@@ -87,6 +93,7 @@ class TaskOwnership:
 
     async def refuses(self, message: A2aRequest, ctx: Context[Seen]) -> Deny | None:
         """Why a request is not about its caller's own, or None; a context of its own making becomes its own."""
+        ctx.state.tenant = message.tenant
         stranger = self._is_stranger(ctx)
         if isinstance(message, TaskRequest | PushConfigRequest):
             own = not stranger and await self._is_own_task(message.task_id, ctx)
@@ -111,6 +118,7 @@ class TaskOwnership:
     async def keep(self, answer: A2aResult, ctx: Context[Seen]) -> Deny | None:
         """Binds what an answer names to its caller; why it may not be, or None."""
         seen = ctx.state
+        seen.tenant = _tenant_of(answer)
         for task, context in answer.handed_out:
             if context and context not in seen.contexts:
                 denial = _STRANGER if self._is_stranger(ctx) else await self._named(context, ctx)
@@ -129,6 +137,7 @@ class TaskOwnership:
         if len(page.tasks) > _MOST_TASKS:
             return _TOO_MANY_LISTED
         own = frozenset[str]()
+        ctx.state.tenant = _tenant_of(page)
         if not self._is_stranger(ctx):
             own = await self._own([text_of(task, "id") for task in page.tasks], ctx)
         kept = page.keep(lambda task: text_of(task, "id") in own)
@@ -194,6 +203,10 @@ def _notified_of(message: MessageSend) -> Sequence[str]:
     return [task] if task else []
 
 
+def _tenant_of(answer: A2aResult) -> str:
+    return "" if answer.request is None else answer.request.tenant
+
+
 def _remember(id: str, seen: set[str]) -> None:
     if len(seen) < _MOST_SEEN:
         seen.add(id)
@@ -201,8 +214,8 @@ def _remember(id: str, seen: set[str]) -> None:
 
 def _task_key(task: str, ctx: Context[Seen]) -> Key:
     """Where a task is kept; all of one principal's together, for pages."""
-    return Key(principal(ctx), digest("task", ctx.server, task))
+    return Key(principal(ctx), digest("task", ctx.server, ctx.state.tenant, task))
 
 
 def _context_key(context: str, ctx: Context[Seen]) -> Key:
-    return Key(digest("context", ctx.server, context), "principal")
+    return Key(digest("context", ctx.server, ctx.state.tenant, context), "principal")

@@ -15,9 +15,9 @@ Rules:
   same call passes once a person has said yes there. What a client of an older revision can do is said when its session
   begins, which this gate does not remember: one that does not know -32042 reads the address in the error's message.
 - At the page only a person decides: never an agent, and never a credential that the call came with. An agent that acts
-  for nobody has no principal who could say yes, in a form or there.
-- A no is kept as long as a yes: until then the same call is denied, and nobody is asked again. What is dismissed
-  (`cancel`) denies this one call.
+  for nobody has no principal who could say yes, in a form or there. What waits for somebody is listed for them at `/`.
+- A no is kept as long as a yes: until then the same call is denied, and nobody is asked again; the caller reads why, if
+  the page was told. What is dismissed (`cancel`) denies this one call.
 - Where the server itself asks for input after the yes, its `requestState` passes unchanged, and the client's next retry
   with it goes on once without another yes.
 - `by: {scorer: ...}` asks a service for each call. It needs time: set the policy's `timeout` and `limits.decision`.
@@ -33,6 +33,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
+from dataclasses import replace
 
 from pydantic import BaseModel, Field, model_validator
 
@@ -45,9 +46,9 @@ from gatehouse_policies import confirm_words as words
 from gatehouse_policies.access_rules import Annotation
 from gatehouse_policies.confirm_keys import SHORTEST, Keys
 from gatehouse_policies.confirm_page import address, show
-from gatehouse_policies.confirm_requests import Decision, Requests, TooMany
+from gatehouse_policies.confirm_requests import Decision, Request, Requests, TooMany
 from gatehouse_policies.confirm_scorer import ScoreError, Scores
-from gatehouse_policies.confirm_states import LEEWAY, Asked, NotCanonical, States, asked, new_id
+from gatehouse_policies.confirm_states import LEEWAY, Asked, NotCanonical, RequestState, States, asked, new_id
 from gatehouse_policies.confirm_visitors import By, ByScorer, fingerprint
 from gatehouse_policies.name_globs import any_of
 from gatehouse_policies.tool_annotations import annotations_of, says
@@ -92,8 +93,8 @@ class Parameters(BaseModel, extra="forbid"):
     keys: list[Secret] = Field(
         default=[],
         max_length=8,
-        description="Secrets of at least 32 bytes that sign what is handed out and kept: the first signs, all verify. "
-        "Without them random ones are made and kept in the store.",
+        description="Secrets of at least 32 bytes that sign what is handed out and kept, together with random ones "
+        "that are made and kept in the store: the first signs, all verify. Without them the random ones sign alone.",
     )
     arguments: Size = Field(
         default=32 * 1024, description="The largest arguments, as JSON, that anybody is asked about; 64KiB at most."
@@ -160,8 +161,14 @@ class Confirm(Policy[Parameters, State]):
         self._named = any_of(parameters.tools) if parameters.tools else lambda name: False
         self._known: KnownTools[Mapping[str, bool]] = KnownTools(annotations_of, parameters.learning)
         self._keys = Keys(name, parameters.keys, 2 * parameters.expires + 4 * LEEWAY)
-        self._states = States(name, self._keys, parameters.expires)
-        self._requests = Requests(self._keys, parameters.expires, parameters.uses, parameters.requests_per_caller)
+        self._states = States(name, self._keys, parameters.expires, parameters.uses)
+        self._requests = Requests(
+            self._keys,
+            parameters.expires,
+            parameters.uses,
+            parameters.requests_per_caller,
+            personal=parameters.by == "principal",
+        )
         self._scores = Scores(parameters.by.scorer) if isinstance(parameters.by, ByScorer) else None
         self._by = fingerprint(parameters.by)
 
@@ -239,8 +246,8 @@ class Confirm(Policy[Parameters, State]):
         if kept is not None:
             request = kept.request
             if request.decision in ("denied", "withdrawn"):
-                return _DENIED
-            if request.decision and await self._requests.use(request.id, request.uses, ctx.store):
+                return _denied(request)
+            if request.decision and await self._use(request, ctx):
                 return self._passes(message, call, request.id, ctx, request.decider_name)
         return await self._ask(message, call, ctx)
 
@@ -257,15 +264,15 @@ class Confirm(Policy[Parameters, State]):
         if said == "none" or self.parameters.by != "principal":
             return await self._ask(message, call, ctx)
         if said == "no":
-            await self._requests.refuse(state.id, ctx.store)
+            await self._requests.refuse(state, ctx.store, ctx.time)
             if action == "cancel":
                 return _CANCELLED
-            await self._keep(state.id, call, "denied", ctx)
+            await self._keep(state, call, "denied", ctx)
             return _DECLINED
-        if not await self._requests.use(state.id, self.parameters.uses, ctx.store):
+        if not await self._requests.use(state.id, state.uses, state.ends, ctx.store, ctx.time):
             return Deny("confirmation-used", _STATE_WORDS, code=_INVALID_PARAMS)
-        if self.parameters.uses > 1:
-            await self._keep(state.id, call, "approved", ctx)
+        if state.uses > 1:
+            await self._keep(state, call, "approved", ctx)
         return self._passes(message, call, state.id, ctx, "")
 
     async def _came_back(
@@ -282,17 +289,21 @@ class Confirm(Policy[Parameters, State]):
             await self._requests.decide(kept, "withdrawn", ctx.identity, ctx.store, ctx.time)
             return _DECLINED
         if request.decision in ("denied", "withdrawn"):
-            return _DENIED
+            return _denied(request)
         if not request.decision:
+            await self._requests.join(kept, ctx)
             return wire.wait(message, state, ctx)
-        if not await self._requests.use(id, request.uses, ctx.store):
+        if not await self._use(request, ctx):
             return Deny("confirmation-used", _STATE_WORDS, code=_INVALID_PARAMS)
         return self._passes(message, call, id, ctx, request.decider_name)
 
-    async def _keep(self, id: str, call: Asked, decision: Decision, ctx: Context[State]) -> None:
+    async def _use(self, grant: Request, ctx: Context[State]) -> bool:
+        return await self._requests.use(grant.id, grant.uses, grant.until, ctx.store, ctx.time)
+
+    async def _keep(self, state: RequestState, call: Asked, decision: Decision, ctx: Context[State]) -> None:
         """Keeps what was said in a form for the same calls to come; where there is no place left, they are asked."""
         with contextlib.suppress(TooMany):
-            await self._requests.keep(id, call, decision, ctx)
+            await self._requests.keep(state, call, decision, ctx)
 
     def _passes(self, message: ToolCall, call: Asked, id: str, ctx: Context[State], decider: str) -> Verdict:
         """Lets a confirmed call go on, as it was first made."""
@@ -331,6 +342,11 @@ class Confirm(Policy[Parameters, State]):
             return wire.error(said, url, request.id, "form" if fits else "url", ctx, reason)
         state = await self._states.write(request.id, "url", call, ctx.store, ctx.time)
         return wire.visit(message, said, url, state, ctx, reason)
+
+
+def _denied(request: Request) -> Deny:
+    """The answer to a call that a person said no to; with the reason, if they gave one."""
+    return replace(_DENIED, message=f"{_DENIED.message}: {request.why}") if request.why else _DENIED
 
 
 class _Learning(Confirm):

@@ -3,10 +3,11 @@
 Rules:
 - What is signed is HMAC-SHA256 (RFC 2104) over the policy's name, a purpose, and the text: what was signed for one
   purpose or by one policy says nothing for another.
+- A random key is made and kept in the store, which all hosts share. It is replaced after ROTATED, and verifies until
+  what it signed has expired. Who can write into that store and read it can forge, unless the bundle has secrets.
 - Of the bundle's secrets the first signs and all verify: a new key is put in front, and the old one is taken out once
-  what it signed has expired.
-- Where the bundle has none, a random key is made and kept in the store, which all hosts share. It is replaced after
-  ROTATED, and verifies until what it signed has expired. Who can write into that store can then forge.
+  what it signed has expired. Each signs with the random key mixed in: what was used up is written in the store, so
+  what was signed must not outlive it, nor count beside another one.
 
 Not here: what is signed, and how long it holds (confirm_states.py, confirm_requests.py).
 """
@@ -25,7 +26,6 @@ from ext_proc.policy import ABSENT, Key, Keyspace, Secret, StoreError, Write
 ROTATED = 7 * 86400.0  # seconds after which a random key signs nothing more
 SHORTEST = 32  # bytes of a key (RFC 2104, section 3: not below the length of the hash)
 _RECORD = Key("keys", "signing")
-_FRESH = 60.0  # seconds for which what was read is used again
 _ATTEMPTS = 3
 
 
@@ -53,10 +53,8 @@ class Keys:
 
     def __init__(self, name: str, given: Sequence[Secret], holds: float) -> None:
         self._name = name
-        self._given = [_Known(secret.key_id, secret.reveal(), 0.0) for secret in given]
+        self._given = [(secret.key_id, secret.reveal()) for secret in given]
         self._holds = holds
-        self._random: list[_Known] = []
-        self._read = float("-inf")
 
     async def sign(self, purpose: str, text: str, store: Keyspace, time: float) -> Signature:
         """Signs a text.
@@ -67,8 +65,8 @@ class Keys:
         Raises:
             StoreError: the store failed.
         """
-        known: Sequence[_Known] = self._given or await self._current(store, time)
-        return Signature(known[0].id, self._mac(known[0].value, purpose, text))
+        first = self._mixed(await self._current(store, time))[0]
+        return Signature(first.id, self._mac(first.value, purpose, text))
 
     async def verifies(self, signature: Signature, purpose: str, text: str, store: Keyspace, time: float) -> bool:
         """Whether a text was signed here for that purpose, with a key that still counts.
@@ -76,17 +74,22 @@ class Keys:
         Raises:
             StoreError: the store failed.
         """
-        known: Sequence[_Known] = self._given
-        if not known:
-            known = await self._current(store, time)
-            if all(key.id != signature.key for key in known):
-                self._read = float("-inf")  # another host may have made a new one
-                known = await self._current(store, time)
+        known = self._mixed(await self._current(store, time))
         value = next((key.value for key in known if key.id == signature.key), None)
         if value is None:
             return False
         mac = self._mac(value, purpose, text)
         return hmac.compare_digest(mac.encode(), signature.mac.encode("utf-8", "surrogatepass"))
+
+    def _mixed(self, made: Sequence[_Known]) -> Sequence[_Known]:
+        """The keys that verify, the one that signs first, from the random ones."""
+        if not self._given:
+            return made
+        return [
+            _Known(f"{id}.{random.id}", hmac.digest(value, random.value, "sha256"), random.since)
+            for id, value in self._given
+            for random in made
+        ]
 
     def _mac(self, key: bytes, purpose: str, text: str) -> str:
         # JSON tells where each part ends.
@@ -94,8 +97,7 @@ class Keys:
 
     async def _current(self, store: Keyspace, time: float) -> Sequence[_Known]:
         """The random keys, the one that signs first; made where there is none, or that one is too old."""
-        if self._random and 0 <= time - self._read < _FRESH and time - self._random[0].since < ROTATED:
-            return self._random
+        # Read each time: a store that was emptied a moment ago has forgotten uses as well.
         for _ in range(_ATTEMPTS):
             entry = await store.get(_RECORD)
             kept = [] if entry is None else [_Known(k, bytes.fromhex(v), s) for k, v, s in json.loads(entry.value)]
@@ -106,6 +108,5 @@ class Keys:
                 version = ABSENT if entry is None else entry.version
                 if not await store.write([Write(_RECORD, value, 2 * ROTATED + self._holds, expected=version)]):
                     continue
-            self._random, self._read = kept, time
             return kept
         raise StoreError("the keys were written by others again and again")

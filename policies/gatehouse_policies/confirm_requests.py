@@ -4,19 +4,23 @@ Rules:
 - A request has an id that nobody guesses. It names who asks, for whom, the server, the tool and the exact arguments,
   and is signed: what is shown is what was asked for, and a decision is one that was made here.
 - Calls of one principal, actor, server and tool with equal arguments have one request, as long as it can be answered.
-  It remembers the credentials that they came with.
+  It remembers the credentials that they came with, and those with which a client comes back to ask for the answer.
 - It is decided once, by a compare-and-set: of two who decide at the same time, one does. A yes makes it the grant.
 - A grant is used by counting, in one operation of the store that refuses what is past `uses`: of two calls that race
   for the last use, one goes on. After a no nothing is counted any more, whatever came before it.
 - How many requests a caller begins within `expires` is bounded, and so is each.
-- An undecided request ends after `expires`, and a grant as long after its yes; clocks may differ by LEEWAY.
+- An undecided request ends after `expires`, and a grant as long after its yes; clocks may differ by LEEWAY. What was
+  counted is kept longer than what it counts for, also where a bundle that is loaded meanwhile says other times.
+- An undecided request is listed (confirm_lists.py).
 
 Not here: who may decide (confirm_visitors.py), the page (confirm_page.py).
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -25,12 +29,13 @@ from ext_proc.identity import Identity
 from ext_proc.policy import ABSENT, Context, Count, Entry, Key, Keyspace, StoreError, Write
 from gatehouse_policies.caller_quota import Quota, digest
 from gatehouse_policies.confirm_keys import Keys, Signature
-from gatehouse_policies.confirm_states import LEEWAY, Asked, continued, new_id
+from gatehouse_policies.confirm_lists import Lists
+from gatehouse_policies.confirm_states import LEEWAY, Asked, RequestState, continued, new_id
 
 _PURPOSE = "request"
 _ATTEMPTS = 4
 _MOST_CREDENTIALS = 16  # of the calls that have one request
-_LONGEST = 512  # characters of a name that is shown
+_LONGEST = 512  # characters of a name that is shown, and of why somebody said no
 
 Decision = Literal["", "approved", "denied", "withdrawn"]
 
@@ -45,6 +50,7 @@ class Request(msgspec.Struct, frozen=True):
         arguments: their canonical form.
         until: when it can no longer be decided, and once it is, when it ends.
         decision: "withdrawn" is the no of who was sent to the page.
+        why: what a person said with a no, for the model.
         decider: the `identity.key` of who decided; `decider_name` is as it is shown, "" where no person was seen to.
     """
 
@@ -67,6 +73,7 @@ class Request(msgspec.Struct, frozen=True):
     decider: str = ""
     decider_name: str = ""
     decided: float = 0.0
+    why: str = ""
 
     def holds(self, time: float) -> bool:
         """Whether it has not ended."""
@@ -103,12 +110,15 @@ class Requests:
         expires: see the module, in seconds.
         uses: that a yes is good for.
         most: requests that one caller begins within `expires`; as many continuations are kept.
+        personal: whether principals decide about their own; each then has a list.
     """
 
-    def __init__(self, keys: Keys, expires: float, uses: int, most: int) -> None:
+    def __init__(self, keys: Keys, expires: float, uses: int, most: int, *, personal: bool) -> None:
         self._keys = keys
         self._expires = expires
         self._uses = uses
+        self._personal = personal
+        self._lists = Lists()
         # From the first moment of a request to the last of its grant.
         self._kept = 2 * expires + 4 * LEEWAY
         self._quota = Quota("requests", expires, most)
@@ -144,26 +154,64 @@ class Requests:
             entry = await ctx.store.get(place)
             kept = None if entry is None else await self._of(entry, call, ctx)
             if kept is not None and not kept.request.decision:
-                if ctx.identity.credential in kept.request.credentials:
-                    return kept.request
-                if len(kept.request.credentials) >= _MOST_CREDENTIALS:
-                    raise TooMany
-                seen = (*kept.request.credentials, ctx.identity.credential)
-                request = msgspec.structs.replace(kept.request, credentials=seen)
-                if await self._write(request, kept.version, ctx.store, ctx.time):
-                    return request
-                continue
+                request = await self.join(kept, ctx)
+                if request.decision:
+                    continue
+                return request
             if not await self._quota.take(ctx):
                 raise TooMany
             request = self._new(new_id(), call, ctx)
             await self._write(request, ABSENT, ctx.store, ctx.time)
             if await self._point(place, request.id, ABSENT if entry is None else entry.version, ctx):
+                await self._lists.add(self._list_of(request), request, ctx.store, ctx.time)
                 return request
+            # Another call of the same began one at this moment: that is the one.
+            await ctx.store.write([Write(_record(request.id), None, None)])
             await self._quota.give_back(ctx)
         raise StoreError("a request was written by others again and again")
 
+    async def join(self, kept: Kept, ctx: Context[Any]) -> Request:
+        """The request, which remembers the credential of this call too, unless it is decided.
+
+        Raises:
+            TooMany: it remembers too many.
+            StoreError: the store failed, or it ended meanwhile.
+        """
+        for _ in range(_ATTEMPTS):
+            request = kept.request
+            if request.decision or ctx.identity.credential in request.credentials:
+                return request
+            if len(request.credentials) >= _MOST_CREDENTIALS:
+                raise TooMany
+            seen = (*request.credentials, ctx.identity.credential)
+            joined = msgspec.structs.replace(request, credentials=seen)
+            if await self._write(joined, kept.version, ctx.store, ctx.time):
+                return joined
+            again = await self.get(request.id, ctx.store, ctx.time)
+            if again is None:
+                break
+            kept = again
+        raise StoreError("a request was written by others again and again")
+
+    async def waiting(self, visitor: Identity, by: str, store: Keyspace, time: float) -> Sequence[Request]:
+        """The requests that are listed for a visitor and not decided, the newest first; whether they may be shown is
+        for the caller to say.
+
+        Args:
+            by: as of `Asked`.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        found = []
+        for id in await self._lists.ids(_whose(visitor.key) if self._personal else by, store, time):
+            kept = await self.get(id, store, time)
+            if kept is not None and not kept.request.decision:
+                found.append(kept.request)
+        return found
+
     async def decide(
-        self, kept: Kept, decision: Decision, who: Identity, store: Keyspace, time: float
+        self, kept: Kept, decision: Decision, who: Identity, store: Keyspace, time: float, why: str = ""
     ) -> tuple[Request, bool]:
         """The request as it is decided, and whether it is this that decided it.
 
@@ -180,8 +228,11 @@ class Requests:
                 decider_name=who.subject[:_LONGEST] if decision != "withdrawn" else "",
                 decided=time,
                 until=time + self._expires,
+                why=" ".join(why.split())[:_LONGEST],
             )
             if await self._write(decided, kept.version, store, time):
+                with contextlib.suppress(StoreError):  # it is decided: what is listed still is looked at again
+                    await self._lists.remove(self._list_of(decided), decided.id, store, time)
                 return decided, True
             # A call may have added its credential: then who decides is no more the same, and has to look again.
             again = await self.get(kept.request.id, store, time)
@@ -190,7 +241,7 @@ class Requests:
             kept = again
         raise StoreError("a request was written by others meanwhile")
 
-    async def keep(self, id: str, call: Asked, decision: Decision, ctx: Context[Any]) -> None:
+    async def keep(self, state: RequestState, call: Asked, decision: Decision, ctx: Context[Any]) -> None:
         """Keeps what a client's person decided in a form, for the same calls to come: under the id of its state.
 
         Raises:
@@ -199,29 +250,39 @@ class Requests:
         """
         if not await self._quota.take(ctx):
             raise TooMany
-        new = self._new(id, call, ctx)
-        decided = msgspec.structs.replace(new, decision=decision, decider=call.identity.key, decided=ctx.time)
+        decided = msgspec.structs.replace(
+            self._new(state.id, call, ctx),
+            uses=state.uses,
+            decision=decision,
+            decider=call.identity.key,
+            decided=ctx.time,
+            until=ctx.time + state.holds,
+        )
         if await self._write(decided, ABSENT, ctx.store, ctx.time):
-            await self._point(Key(call.principal, call.key), id, None, ctx)
+            await self._point(Key(call.principal, call.key), state.id, None, ctx)
         else:
             await self._quota.give_back(ctx)  # it was kept with an earlier use
 
-    async def use(self, id: str, uses: int, store: Keyspace) -> bool:
+    async def use(self, id: str, uses: int, ends: float, store: Keyspace, time: float) -> bool:
         """Takes one use; False where there is none left, or a no was said.
+
+        Args:
+            ends: when what is used is over, in seconds since the Unix epoch.
 
         Raises:
             StoreError: the store failed: whether it was taken is not known.
         """
-        counted = await store.count([Count(_used(id), 1, self._kept, uses), Count(_refused(id), 0, self._kept, 0)])
+        kept = _longer(ends, time)
+        counted = await store.count([Count(_used(id), 1, kept, uses), Count(_refused(id), 0, kept, 0)])
         return counted.passed is None
 
-    async def refuse(self, id: str, store: Keyspace) -> None:
+    async def refuse(self, state: RequestState, store: Keyspace, time: float) -> None:
         """Says no: nothing is used after it.
 
         Raises:
             StoreError: the store failed.
         """
-        await store.count([Count(_refused(id), 1, self._kept)])
+        await store.count([Count(_refused(state.id), 1, _longer(state.ends, time))])
 
     async def continues(self, call: Asked, state: object, ctx: Context[Any]) -> bool:
         """Keeps that a confirmed call goes on with what its server handed out; False where there is no place left.
@@ -261,6 +322,9 @@ class Requests:
         value = json.dumps(id).encode()
         return await ctx.store.write([Write(place, value, self._kept, expected=version)])
 
+    def _list_of(self, request: Request) -> str:
+        return _whose(request.principal) if self._personal else request.by
+
     def _new(self, id: str, call: Asked, ctx: Context[Any]) -> Request:
         who = call.identity
         return Request(
@@ -295,6 +359,15 @@ class Requests:
             return None
         request = _REQUESTS.decode(sealed.body)
         return Kept(request, entry.version) if request.id == id and request.holds(time) else None
+
+
+def _longer(ends: float, time: float) -> float:
+    """For how long to keep what must outlive what ends then."""
+    return max(ends - time, 0.0) + 4 * LEEWAY
+
+
+def _whose(principal: str) -> str:
+    return digest("principal", principal)
 
 
 def _record(id: str) -> Key:

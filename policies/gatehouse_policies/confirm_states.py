@@ -3,6 +3,8 @@
 Rules:
 - A state is signed, and bound to the principal, the actor, the server, the tool, a digest of the arguments, and to who
   has to say yes; it has an id of its own and a time from which and until which it holds.
+- It says how often and how long what is answered to it counts: what a person read stands, whatever a bundle that is
+  loaded meanwhile says.
 - It holds digests, no text of the call.
 - There is one way to write a state: what reads alike and is written otherwise is forged.
 - Clocks of hosts may differ by LEEWAY: a state holds as much longer, and one from further ahead is refused.
@@ -83,19 +85,31 @@ def asked(tool: str, arguments: Any, by: str, ctx: Context[Any]) -> Asked:
     return Asked(ctx.identity, ctx.server, tool, text, by)
 
 
-class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class RequestState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a state says; times in seconds since the Unix epoch.
 
     Attributes:
         id: in a state of mode url, of the request that has a page.
+        uses: that a yes in a form is good for.
         bound: digests of what it is bound to, in the order of FAULTS.
     """
 
     id: str
     mode: Mode
+    uses: int
     issued: float
     expires: float
     bound: tuple[str, ...]
+
+    @property
+    def holds(self) -> float:
+        """How long it holds, and then a yes to it, in seconds."""
+        return self.expires - self.issued
+
+    @property
+    def ends(self) -> float:
+        """When the last of what is answered to it is over."""
+        return self.expires + self.holds
 
 
 # Why a state is not for a call, in the order of what it is bound to.
@@ -107,7 +121,7 @@ FAULTS = (
     "confirmation-changed",
     "confirmation-changed",
 )
-_STATES = msgspec.json.Decoder(State)
+_STATES = msgspec.json.Decoder(RequestState)
 
 
 def new_id() -> str:
@@ -121,12 +135,14 @@ class States:
     Args:
         name: the policy's; another policy's states are not this one's.
         holds: for how many seconds a state holds.
+        uses: that a yes in a form is good for.
     """
 
-    def __init__(self, name: str, keys: Keys, holds: float) -> None:
+    def __init__(self, name: str, keys: Keys, holds: float, uses: int) -> None:
         self._prefix = f"gatehouse.{name}.1."
         self._keys = keys
         self._holds = holds
+        self._uses = uses
 
     def is_own(self, text: object) -> bool:
         """Whether a state says that it is this policy's."""
@@ -138,12 +154,12 @@ class States:
         Raises:
             StoreError: the store failed.
         """
-        state = State(id, mode, time, time + self._holds, tuple(_bound(call)))
+        state = RequestState(id, mode, self._uses, time, time + self._holds, tuple(_bound(call)))
         body = base64.urlsafe_b64encode(msgspec.json.encode(state)).rstrip(b"=").decode()
         signature = await self._keys.sign(_PURPOSE, body, store, time)
         return f"{self._prefix}{body}.{signature.key}.{signature.mac}"
 
-    async def read(self, text: str, call: Asked, store: Keyspace, time: float) -> tuple[State | None, str]:
+    async def read(self, text: str, call: Asked, store: Keyspace, time: float) -> tuple[RequestState | None, str]:
         """The state that was written here for this call; and why it is none, or does not hold: one of FAULTS,
         confirmation-forged or confirmation-expired; "" where it holds.
 

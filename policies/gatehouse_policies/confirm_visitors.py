@@ -54,21 +54,24 @@ def fingerprint(by: By) -> str:
     return digest("by", by if isinstance(by, str) else by.model_dump_json())
 
 
-def may_decide(visitor: Identity, request: Request, by: By) -> bool:
-    """Whether a visitor may see and decide a request."""
-    if visitor.kind is not Kind.HUMAN or visitor.shared or not visitor.verified:
+def may_visit(visitor: Identity, by: By) -> bool:
+    """Whether a visitor may be asked anything: a person, and an approver where approvers say yes."""
+    if visitor.kind is not Kind.HUMAN or visitor.shared or not visitor.verified or not visitor.credential:
         return False
-    if not visitor.credential or visitor.credential in request.credentials:
-        return False
-    if visitor.key == request.principal and "" in request.credentials:
-        return False
-    if by == "principal":
-        return visitor.key == request.principal
     if not isinstance(by, ByApprovers):
-        return False
+        return by == "principal"
     approvers = by.approvers
-    if visitor.key == request.principal and approvers.principal == "deny":
-        return False
     if approvers.issuers and visitor.issuer not in approvers.issuers:
         return False
     return any(group in approvers.groups for group in visitor.groups)
+
+
+def may_decide(visitor: Identity, request: Request, by: By) -> bool:
+    """Whether a visitor may see and decide a request; nobody may once others have to say yes than when it was made."""
+    if not may_visit(visitor, by) or request.by != fingerprint(by) or visitor.credential in request.credentials:
+        return False
+    if visitor.key != request.principal:
+        return by != "principal"
+    if "" in request.credentials:
+        return False
+    return not isinstance(by, ByApprovers) or by.approvers.principal == "allow"

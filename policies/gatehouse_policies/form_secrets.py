@@ -4,7 +4,8 @@ Rules:
 - MCP forbids servers to ask by form for passwords, keys, access tokens or payment credentials (2026-07-28, elicitation:
   user interaction model); for these there is mode `url`, past the client and its model.
 - Looked at are each field's name, title, description and format, wherever in the schema it stands, without regard to
-  case, to how words are joined (`apiKey`, `api-key`), to marks, and to characters that nobody sees.
+  case, to how words are joined (`apiKey`, `api-key`), to marks, to characters that nobody sees, and to letters of other
+  scripts that look like Latin ones.
 - Names, addresses and birthdays are no secrets.
 
 Not here: what a person fills in; words of other languages; a field called `value` under a message that asks for more.
@@ -16,6 +17,9 @@ import re
 import unicodedata
 from collections.abc import Iterator, Mapping
 from typing import Any
+
+from ext_proc.scanning.hidden import CANDIDATE
+from ext_proc.scanning.lookalikes import LOOKALIKES
 
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _JOINTS = re.compile(r"[\W_]+")
@@ -68,7 +72,7 @@ def _mappings(value: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def _words(text: str) -> str:
-    """Words in lower case with one blank between them, without marks and invisible characters."""
-    split = unicodedata.normalize("NFKD", text)
+    """Words in lower case with one blank between them, as they look: without marks and invisible characters."""
+    split = unicodedata.normalize("NFKD", CANDIDATE.sub("", text))
     seen = "".join(c for c in split if unicodedata.category(c) not in ("Mn", "Cf"))
-    return _JOINTS.sub(" ", _CAMEL.sub(" ", seen)).lower()
+    return _JOINTS.sub(" ", _CAMEL.sub(" ", seen)).lower().translate(LOOKALIKES)

@@ -5,7 +5,7 @@ Rules:
   form, the id of a connector, or, where there is neither, the label by which the provider knows it.
 - One with a URL and a connector has two names, both of which must be allowed: which of them counts is the provider's.
 - What could be taken for another has no name, and nothing is allowed by it: a URL without a normal form, a kind that
-  reads like a server's.
+  reads like a server's, or that some reader takes for another's (`MCP`, a blank before it).
 - In a glob over URLs only `*` is special, and never across the host's end; any other glob is compared with what stands
   before a URL, so that `mcp:*` is every server and no other glob of words is.
 
@@ -23,6 +23,8 @@ from gatehouse_policies.name_globs import any_of
 from gatehouse_policies.resource_uris import UriGlob, normal_form
 
 _SERVERS = "mcp:"
+# Kinds are in lower case, and in Gemini's words in camelCase; what follows a colon is a name of its own.
+_KIND = re.compile(r"([a-z0-9_.$/-]+|[a-z0-9]+([A-Z][a-z0-9]*)+)(:[!-~]*)?", re.ASCII)
 # Ids, labels, and what proxies take in the place of a URL ("litellm_proxy/mcp/github"): no segment is a dot's.
 _WORDS = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)*", re.ASCII)
 
@@ -30,7 +32,7 @@ _WORDS = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)*", re.ASCII)
 def names_of(tool: HostedTool) -> Sequence[str] | None:
     """The names of a tool, all of which must be allowed; None where what it is could be read in several ways."""
     kind = tool.kind
-    if kind.startswith(_SERVERS) or "://" in kind:
+    if kind.startswith(_SERVERS) or "://" in kind or not _KIND.fullmatch(kind):
         return None
     addresses = [address for address in (tool.server_url, tool.connector_id) if address]
     if not addresses and kind == _SERVERS[:-1]:

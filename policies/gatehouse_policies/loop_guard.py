@@ -31,7 +31,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal, NamedTuple
-from urllib.parse import unquote
 
 from pydantic import BaseModel, Field, model_validator
 
@@ -39,14 +38,13 @@ from ext_proc.messages import ToolCall
 from ext_proc.policy import ABSENT, Context, Count, Deny, Key, Period, Policy, Verdict, Write
 from gatehouse_policies.caller_quota import Quota, digest, principal
 from gatehouse_policies.name_globs import any_of
+from gatehouse_policies.workflow_ids import ids_in
 
 SESSION = "mcp-session-id"
 _MINUTE = 60.0
 _LONGEST_ID = 256  # characters of a workflow's id
 _REFRESHED = 8  # a workflow's owner is written anew once this part of its time has passed
 _ATTEMPTS = 3  # to write what another writes at the same time
-# W3C Trace Context, version 00 and those to come: the trace's id is the second field.
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?", re.ASCII)
 
 Cap = Annotated[int, Field(ge=1, le=1_000_000_000)]
 
@@ -316,15 +314,7 @@ def _ids(source: Workflow, message: ToolCall, ctx: Context[None]) -> Sequence[st
         meta = message.params.get("_meta")
         value = meta.get(source.name) if isinstance(meta, dict) else None
         return [] if value is None else [value if isinstance(value, str) else ""]
-    name = source.name if source.by == "header" else source.by
-    lines = [line.decode("utf-8", "surrogateescape").strip() for line in ctx.request.headers.get_all(name)]
-    if source.by == "header":
-        return lines
-    if source.by == "traceparent":
-        # One that cannot be read is to be ignored (W3C Trace Context, section 3.2).
-        return [found[1] for found in map(_TRACEPARENT.fullmatch, lines) if found]
-    members = (member.partition(";")[0].partition("=") for line in lines for member in line.split(","))
-    return [unquote(value.strip()) for key, _, value in members if key.strip() == source.name]
+    return ids_in(ctx.request.headers, source.by, source.name)
 
 
 def _call(message: ToolCall) -> str:

@@ -1,6 +1,7 @@
 """model-routing: which upstream answers for a model's name, by the header that Envoy routes on.
 
 Rules:
+- Whatever names a model is routed: what generates, embeddings, counting tokens.
 - The choice leaves as the fact `upstream` (header `x-gatehouse-upstream`); a client's copy of it was removed before.
 - An alias becomes the upstream's own name for the model, in the body and in the fact `model`; the client's own word is
   put back into the answer and every event of it. What an upstream makes of a name that was not changed (a dated one,
@@ -21,7 +22,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
-from ext_proc.messages import Completion, Generation
+from ext_proc.messages import ModelAnswer, ModelRequest
 from ext_proc.policy import Context, Deny, Mutation, Policy, Verdict
 
 # As long as a fact may be: a longer name would be cut where Envoy reads it.
@@ -90,7 +91,7 @@ class ModelRouting(Policy[Parameters, State]):
     def new_state(self) -> State:
         return State()
 
-    def on_request(self, message: Generation, ctx: Context[State]) -> Verdict:
+    def on_request(self, message: ModelRequest, ctx: Context[State]) -> Verdict:
         target = self.parameters.models.get(message.model)
         if target is None:
             if self.parameters.unlisted == "pass":
@@ -105,7 +106,7 @@ class ModelRouting(Policy[Parameters, State]):
         facts = {"upstream": chosen.name, "model": chosen.model}
         return Mutation(message=message.with_model(chosen.model), facts=facts)
 
-    def on_response(self, message: Completion, ctx: Context[State]) -> Verdict:
+    def on_response(self, message: ModelAnswer, ctx: Context[State]) -> Verdict:
         asked = ctx.state.asked
         if asked is None or message.model in ("", asked):
             return None

@@ -174,7 +174,7 @@ def _authority(authority: str, default_port: str) -> str | None:
             host = str(ipaddress.IPv4Address(host))
         except ValueError:
             return None  # 127.1, 0x7f000001 and the like: an address to some readers
-    if not host or not re.fullmatch(r"[a-z0-9_.:\[\]-]+", host) or host.endswith(".") or ".." in host:
+    if not re.fullmatch(r"\[[0-9a-f:.]+\]|[a-z0-9_.-]+", host) or host.endswith(".") or ".." in host:
         return None
     port = port.lstrip("0") if port.strip("0") else port[:1]
     return host if port in ("", default_port) else f"{host}:{port}"

@@ -223,8 +223,7 @@ class ServerRequests(Policy[Parameters, State]):
             return _TOO_MANY
         labels: dict[str, None] = {}
         for request in asked:
-            rule = next((rule for rule in self._rules if rule.is_about(request, ctx.server)), None)
-            reason = self._reason(request, rule, ctx)
+            rule, reason = self._judged(request, ctx)
             if reason:
                 method = request.method if request.method in KNOWN_METHODS else "an unknown method"
                 said = rule.rule.message if rule is not None and reason == "server-request-denied" else ""
@@ -233,15 +232,20 @@ class ServerRequests(Policy[Parameters, State]):
         ctx.because(", ".join(labels)[:200])
         return None
 
+    def _judged(self, request: ServerRequest, ctx: Context[State]) -> tuple[_CompiledRule | None, str]:
+        """The rule that is about a request, and why it may not be made; "" where it may."""
+        if len(request.raw) > self.parameters.request_size:
+            return None, "server-request-too-large"  # before a long name is compared with every glob
+        rule = next((rule for rule in self._rules if rule.is_about(request, ctx.server)), None)
+        return rule, self._reason(request, rule, ctx)
+
     def _reason(self, request: ServerRequest, rule: _CompiledRule | None, ctx: Context[State]) -> str:
-        """Why a request may not be made; "" where it may."""
+        """Why the rules, or what is bounded beside them, do not let a request be made; "" where they do."""
         if rule is None:
             if request.method not in KNOWN_METHODS:
                 return "server-request-unknown"
             if self.parameters.default == "deny":
                 return "server-request-denied"
-        if len(request.raw) > self.parameters.request_size:
-            return "server-request-too-large"
         if rule is not None and not rule.allows(ctx.variables(request)):
             return "server-request-denied"
         if request.method == "elicitation/create":
@@ -261,7 +265,8 @@ class ServerRequests(Policy[Parameters, State]):
 
     def _sampling(self, params: Mapping[str, Any]) -> str:
         bounds, tokens, messages = self.parameters.sampling, params.get("maxTokens"), params.get("messages")
-        if type(tokens) is not int or not isinstance(messages, list):
+        # No model gives fewer than one: to some servers of models that means without end.
+        if type(tokens) is not int or tokens < 1 or not isinstance(messages, list):
             return "server-request-malformed"
         if tokens > bounds.max_tokens or len(messages) > bounds.messages:
             return "sampling-too-much"

@@ -2,6 +2,7 @@
 
 Rules:
 - Every text of a definition is looked at, the keys of its schemas too; only `_meta` is not, which is not pinned either.
+- A picture in an icon's `src` (`data:image/...`) is no text that a model reads: only what it hides is looked for.
 - The same definition says the same each time: what depends on other tools is looked at elsewhere (tool_names.py).
 - A hidden character in a tool's name cannot be taken out, for then it would be another name; nor one in a key beside
   which the same key stands without it. There `strip` is as strict as `deny`.
@@ -87,8 +88,10 @@ class Checks:
         found: list[str] = list(odd)
         noted: list[str] = []
         strips = False
-        texts = set(texts_of(definition))
-        seen = [_look_at(text) if len(text) <= _SHORT else _looked_at(text) for text in texts]
+        pictures = set(_pictures_of(definition))
+        seen: list[tuple[bool, Severity | None]] = [(bool(hidden.find(picture, 1)), None) for picture in pictures]
+        for text in set(texts_of(definition)) - pictures:
+            seen.append(_look_at(text) if len(text) <= _SHORT else _looked_at(text))
         if self.hidden != "allow" and any(hides for hides, _ in seen):
             strips = self.hidden == "strip" and not hidden.find(unstrippable, 1) and _is_strippable(definition)
             if not strips:
@@ -110,6 +113,15 @@ def _looked_at(text: str) -> tuple[bool, Severity | None]:
 
 
 _look_at = lru_cache(_REMEMBERED)(_looked_at)
+
+
+def _pictures_of(definition: Any) -> Iterator[str]:
+    """The pictures that stand in a tool's icons themselves."""
+    icons = definition.get("icons") if isinstance(definition, Mapping) else None
+    for icon in icons if isinstance(icons, list) else ():
+        source = icon.get("src") if isinstance(icon, Mapping) else None
+        if isinstance(source, str) and source.startswith("data:image/"):
+            yield source
 
 
 def texts_of(value: Any) -> Iterator[str]:

@@ -38,8 +38,8 @@ class AllNames:
         self._one_owner = one_owner
         self._known: Mapping[int, Names] = {}
         self._fresh_until = 0.0
-        # Of the names as they were known when it was made.
-        self._index: tuple[Mapping[int, Names], NameIndex] | None = None
+        # Of the names as they were known when it was made, and whose they are.
+        self._index: tuple[Mapping[int, Names], NameIndex, frozenset[str]] | None = None
         self._mentioned: dict[str, set[str]] = {}  # by short texts, which stand in every schema, by that index
 
     async def read(self, ledger: Ledger, now: float, *, anew: bool) -> Mapping[int, Names]:
@@ -89,10 +89,11 @@ class AllNames:
     def _mentions(self, tool: Mapping[str, Any], server: str, known: Mapping[int, Names], own: Collection[str]) -> bool:
         """Whether a definition speaks of a tool that only other servers have."""
         if self._index is None or self._index[0] is not known:
-            shards = (shard.owners.values() for shard in known.values())
-            names = {name for shard in shards for owners in shard for name, _ in owners}
-            self._index = (known, NameIndex(names))
+            owned = [pair for shard in known.values() for owners in shard.owners.values() for pair in owners]
+            self._index = (known, NameIndex({name for name, _ in owned}), frozenset(whose for _, whose in owned))
             self._mentioned = {}
+        if self._index[2] <= {server}:
+            return False  # nobody else has tools
         mentioned: set[str] = set()
         for text in {text for key, part in tool.items() if key not in ("name", "_meta") for text in texts_of(part)}:
             mentioned |= self._mentioned_in(text, self._index[1])

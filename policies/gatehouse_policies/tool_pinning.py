@@ -4,7 +4,8 @@ Rules:
 - What is pinned, by server and tool, is all of the tool's entry in tools/list but `_meta`; and of a server its
   `instructions`. The digest is the SHA-256 of the canonical form (RFC 8785).
 - `trust: first-use`: a server's first listing is trusted as a whole, up to its last page, and no longer than
-  `first_use`. Afterwards what is new or changed is quarantined. `trust: lock`: all that the lock file does not name is.
+  `first_use`. Its last page is the one that following the cursors leads to, and a list of nothing is none. Afterwards
+  what is new or changed is quarantined. `trust: lock`: all that the lock file does not name is.
 - What the lock file names is pinned to it. It is read when the bundle is loaded or reloaded.
 - Quarantined means: taken out of every list, the one that shows the change too, and denied when called, until
   `gatehouse tools approve`. A server that goes back to what it said before stays quarantined: it has changed twice.
@@ -16,7 +17,8 @@ Rules:
 - Instructions that are not approved are taken out of the answer. None at all is always right.
 - It has to see what the server says, so it stands last on its route: answers go through the policies in reverse, and
   what another has hidden from one caller would be new with the next.
-- A list that is longer than there is time for is denied, and looked at further when it is listed again.
+- A list that is longer than there is time for is denied, and looked at to its end all the same: who lists again gets
+  it. That is done for a few lists at once; of more what was found is remembered.
 - A cache may still hold a list from before a change: what it shows is denied when called. A list that something was
   taken out of says that it must not be kept (`ttlMs: 0`), so that what is approved is seen. It is the same for all
   callers, so its `cacheScope` stays.
@@ -32,6 +34,7 @@ import asyncio
 import hashlib
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import astuple
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field, field_validator, model_validator
@@ -44,10 +47,16 @@ from ext_proc.policy import BundleFile, Context, Deny, Mutation, Period, Policy,
 from ext_proc.units import Size
 from gatehouse_policies.pinned_servers import PinnedServers
 from gatehouse_policies.tool_examination import Checks, Examined, stripped
-from gatehouse_policies.tool_judgement import Judge, Judged
+from gatehouse_policies.tool_judgement import TOO_MANY, Judge, Judged, Place, fingerprint_of
 
-_PART = 16  # definitions that are looked at before others have their turn
+_PART = 8  # definitions that are looked at before others have their turn
+_SLICE = 0.1  # seconds after which what was judged of a long list is kept
+_WAITS = 0.7  # of the time that there is; the rest is for the answer
+_AT_ONCE = 4  # lists that are looked at beyond their exchanges
 _REMEMBERED = 16_384  # definitions whose examination is remembered
+
+# What was found in each definition, and what follows from it.
+_Looked = tuple[Sequence[Examined], Judged]
 
 _QUARANTINED = Deny("tool-quarantined", "this tool is held back until somebody has looked at what it says of itself")
 _UNPINNED = Deny("tool-unpinned", "the gateway has not seen this tool in a list of the server: list the tools first")
@@ -122,11 +131,13 @@ class ToolPinning(Policy[Parameters, None]):
     """What a server says of its tools is what was approved."""
 
     keeps_state = True
+    sees_answers_first = True
 
     def __init__(self, name: str, parameters: Parameters) -> None:
         super().__init__(name, parameters)
         file = parameters.lock_file
         self._lock = Lock() if file is None else parse_lock(file.data)
+        self._trusts_first = parameters.trust == "first-use"
         self._checks = Checks(
             parameters.hidden_characters, parameters.instruction_like, parameters.plain_names, parameters.definition
         )
@@ -134,7 +145,7 @@ class ToolPinning(Policy[Parameters, None]):
         self._judge = Judge(
             self._pins,
             self._lock,
-            trusts_first=parameters.trust == "first-use",
+            trusts_first=self._trusts_first,
             first_use=parameters.first_use,
             one_owner=parameters.one_owner,
             most_tools=parameters.tools,
@@ -143,6 +154,14 @@ class ToolPinning(Policy[Parameters, None]):
         )
         # By a digest of an entry as it came, `_meta` and all.
         self._examined: OrderedDict[bytes, Examined] = OrderedDict()
+        # By a digest of a page, of its server and of its place: what outlives its exchange is waited for by the next.
+        self._looking: dict[bytes, asyncio.Task[_Looked]] = {}
+
+    async def close(self) -> None:
+        looking = list(self._looking.values())
+        for task in looking:
+            task.cancel()
+        await asyncio.gather(*looking, return_exceptions=True)
 
     def by_headers(self, message: HeadersOnly, ctx: Context[None]) -> bool | Deny | None:
         return False  # what is known of the tool stands in the store
@@ -153,7 +172,7 @@ class ToolPinning(Policy[Parameters, None]):
         for anew in (False, True):  # nobody is denied by what was approved in the last second
             server = await self._pins.read(ctx.server, (shard_of(name),), Ledger(ctx.shared(SPACE)), ctx.now, anew=anew)
             pin = server.pin(name)
-            if pin is not None and allows(pin, self._lock.tool(ctx.server, name)):
+            if pin is not None and allows(pin, self._lock.tool(ctx.server, name), self._trusts_first):
                 return None
         denial = _QUARANTINED if pin is not None and pin.why else _UNPINNED
         if self.parameters.on_change != "note":
@@ -169,14 +188,10 @@ class ToolPinning(Policy[Parameters, None]):
     async def _listed(self, page: ToolList, ctx: Context[None]) -> Verdict:
         """A page without what is held back."""
         tools = page.tools
-        began, left = asyncio.get_running_loop().time(), ctx.deadline - ctx.now
-        examined = await self._examine(tools, began + left / 3)
-        if examined is None:
+        looked = await self._look(page, ctx)
+        if looked is None:
             return self._unexamined(ctx)
-        last = page.result.get("nextCursor") is None
-        judged = await self._judge.tools(tools, examined, last=last, until=began + left * 2 / 3, ctx=ctx)
-        if not judged.finished:
-            return self._unexamined(ctx)
+        examined, judged = looked
         held = [tool["name"] in judged.held for tool in tools]
         noted = {slug for each in examined for slug in each.noted}
         self._tell(judged, sum(held), len(tools), noted, ctx)
@@ -214,20 +229,49 @@ class ToolPinning(Policy[Parameters, None]):
             return None
         return Mutation(message=_changed(message, {"instructions": stripped(told)}, expires=False))
 
-    async def _examine(self, tools: Sequence[Mapping[str, Any]], until: float) -> Sequence[Examined] | None:
-        """What there is to say of each tool; None where there is not enough time, and what is known is remembered."""
+    async def _look(self, page: ToolList, ctx: Context[None]) -> _Looked | None:
+        """What there is to say of a page; None where there is not enough time, and then it is known soon."""
+        keys = [hashlib.blake2b(encode_json(tool), digest_size=16).digest() for tool in page.tools]
+        where = encode_json([ctx.server, *astuple(_place_of(page))])
+        key = hashlib.blake2b(b"".join([where, *keys]), digest_size=16).digest()
+        task = self._looking.get(key)
+        if task is None:
+            task = asyncio.get_running_loop().create_task(self._looks(page, keys, ctx))
+            if len(self._looking) < _AT_ONCE:
+                self._looking[key] = task
+            task.add_done_callback(lambda done: self._looked(key, done))
+        try:
+            await asyncio.wait([task], timeout=(ctx.deadline - ctx.now) * _WAITS)
+        finally:
+            if self._looking.get(key) is not task:
+                task.cancel()  # if it goes on; what was found in each definition is remembered
+        return task.result() if task.done() else None
+
+    async def _looks(self, page: ToolList, keys: Sequence[bytes], ctx: Context[None]) -> _Looked:
         loop = asyncio.get_running_loop()
+        examined = await self._examine(page.tools, keys)
+        while True:
+            until = loop.time() + _SLICE
+            judged = await self._judge.tools(page.tools, examined, at=_place_of(page), until=until, ctx=ctx)
+            if judged.finished:
+                return examined, judged
+
+    def _looked(self, key: bytes, done: asyncio.Task[_Looked]) -> None:
+        if self._looking.get(key) is done:
+            del self._looking[key]
+        if not done.cancelled():
+            done.exception()  # whoever still waits is told; nobody else has to be
+
+    async def _examine(self, tools: Sequence[Mapping[str, Any]], keys: Sequence[bytes]) -> Sequence[Examined]:
+        """What there is to say of each tool by itself; what is known is remembered by its key."""
         found: list[Examined] = []
         new = 0
-        for tool in tools[: self.parameters.tools]:
-            key = hashlib.blake2b(encode_json(tool), digest_size=16).digest()
+        for tool, key in zip(tools[: self.parameters.tools], keys, strict=False):
             known = self._examined.get(key)
             if known is None:
-                if new and new % _PART == 0:
-                    await asyncio.sleep(0)  # a long list is not the only exchange
-                    if loop.time() > until:
-                        return None
                 new += 1
+                if new % _PART == 0:
+                    await asyncio.sleep(0)  # a long list is not the only exchange
                 known = self._examined[key] = self._checks.of_tool(tool)
                 if len(self._examined) > _REMEMBERED:
                     self._examined.popitem(last=False)
@@ -253,7 +297,13 @@ class ToolPinning(Policy[Parameters, None]):
             ctx.because(f"noted: {', '.join(sorted(noted))}")
 
 
-_BEYOND = Examined("", 0, ("too-many-tools",))
+_BEYOND = Examined("", 0, (TOO_MANY,))
+
+
+def _place_of(page: ToolList) -> Place:
+    """Where a page stands in its list; nowhere if it is not known what it answers."""
+    asked = Place.UNKNOWN if page.request is None else fingerprint_of(page.request.params.get("cursor"))
+    return Place(asked, fingerprint_of(page.result.get("nextCursor")))
 
 
 def _without_hidden(tool: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -1,46 +1,345 @@
-"""usage: tokens per exchange, as the provider counted them, for the trail, metrics and Envoy's dynamic metadata.
+"""usage: tokens and cost per exchange, for the trail, metrics and Envoy's dynamic metadata.
 
 Rules:
-- It only observes: no answer is held or changed for it.
-- Some providers send running totals: of each figure the largest counts, which is the last.
-- Nothing is made up: where the provider did not say, or said what can be no count, `usage_reported` is false and there
-  are no figures. OpenAI's streams say it only if the request asked for it (`stream_options: {include_usage: true}`).
-- `cached_tokens` and `cache_write_tokens` are parts of `input_tokens`, `reasoning_tokens` of `output_tokens`: they are
-  not to be added up.
+- The provider's word counts: `usage_reported` is true, and the figures are its own. Some say them several times, or in
+  parts: of each figure the last that is not 0 counts.
+- Where it did not say, or not of all that came (a stream that was cut off or stopped, a server without usage), what is
+  missing is counted here: `usage_estimated` is true, `usage_reported` false, and `tokenizer` says by what. What was
+  reported before stays; the text that came after it is added. What this policy did not see is not in it: hidden
+  reasoning, tools that the provider ran, an answer that a policy further down the list stopped.
+- An answer that is none (an error, nothing at all) has no figures: `usage_reported` is false, and that is all.
+- It only observes: no answer is held or changed for it. With `include_usage: add-and-hide` it changes what OpenAI's
+  formats need: streams tell usage only where the request asks for it, so it asks, and hides again what that adds from a
+  client that did not. Then answers on its route wait to be decided, as with any policy that may change them.
+- `cached_tokens`, `cache_write_tokens` and `input_audio_tokens` are parts of `input_tokens`, `reasoning_tokens` and
+  `output_audio_tokens` of `output_tokens`: they are not to be added up.
+- A question for the number of tokens is answered by the provider, and is `counted_tokens`: nothing was used.
+- With `ledger` each exchange has one record, opened before the request goes on: where none can be opened, `on_error`
+  decides, and what cannot be read is denied on its route unless `allow_opaque` lists it. A question for the number of
+  tokens has none.
+- `cost` and `currency` stand there where a price is known; `price_unknown` names the model where none is.
+- List it last: answers pass policies in reverse, so it sees what came before another policy stops it, and no request
+  that was denied.
 
-Not here: counting tokens, budgets, prices.
+Not here: counting (usage_tokens.py), prices (usage_prices.py), records (usage_ledger.py), budgets.
 """
 
 from __future__ import annotations
 
-from ext_proc.messages import Completion, Generation
-from ext_proc.policy import Context, NoParameters, Policy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pydantic import BaseModel, Field, field_validator
+
+from ext_proc.messages import (
+    Completion,
+    CompletionChunk,
+    Generation,
+    ModelAnswer,
+    ModelRequest,
+    TokenCount,
+    TokenCounted,
+    Usage,
+)
+from ext_proc.policy import BundleFile, Context, Mutation, Policy, Verdict
+from ext_proc.trail import Outcome
+from gatehouse_policies.usage_ledger import Booking, Books, LedgerPart
+from gatehouse_policies.usage_prices import COUNTS, Prices, PricesPart, PriceTable, read_prices
+from gatehouse_policies.usage_tokens import AnswerTokens, By, Counting, PromptTokens, Tokenizer
 
 # No answer has so many tokens. What is counted elsewhere, in floats, stays exact below it.
 _IMPLAUSIBLE = 10**12
-_COUNTED = ("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens")
-
-State = dict[str, int]
+_LONGEST = 128  # characters of a model's name in a measure
 
 
-class UsageMeter(Policy[NoParameters, State]):
-    """Tokens per exchange."""
+class Parameters(BaseModel, extra="forbid"):
+    """Where figures come from, and what they cost."""
+
+    include_usage: Literal["leave", "add-and-hide"] = Field(
+        default="leave",
+        description="Whether streams in OpenAI's formats are asked for their usage where the client did not; what that"
+        " adds is hidden from it.",
+    )
+    tokenizer: Tokenizer = Field(default=Tokenizer(), description="What counts where the provider does not say.")
+    split_prompt: bool = Field(
+        default=False,
+        description="Whether the prompt's parts are counted too, of every request: `system_tokens`, `history_tokens`,"
+        " `user_tokens`, `tool_result_tokens`, `tool_definition_tokens`. They are always counted here. With a ledger"
+        " they are counted whatever this says.",
+    )
+    prices: PricesPart | None = Field(default=None, description="What models cost: a YAML file, or the same in place.")
+    ledger: LedgerPart | None = Field(
+        default=None, description="Where each exchange's record is kept; without it there are none."
+    )
+
+    @field_validator("prices")
+    @classmethod
+    def _reads(cls, prices: BundleFile | PriceTable | None) -> PriceTable | None:
+        return read_prices(prices) if isinstance(prices, BundleFile) else prices
+
+
+@dataclass(slots=True)
+class State:
+    """What is known of one exchange.
+
+    Attributes:
+        request: kept to count its prompt by, should that be missing in the end.
+        model: the model's name in the answer; "" while it is not known.
+        reported: what the provider said so far.
+        told: whether it said anything.
+        finished: whether a choice ended.
+        final: whether what it said last is said of all that came.
+        uncounted: counts the text that came after the provider's last word; None while there is none.
+        prompt: the prompt's count, once somebody needed it.
+        estimated: whether figures of ours have been measured.
+        priced: whether the price was known when somebody last asked; None before.
+        hides: whether the client did not ask for what its stream tells.
+        booking: the exchange's record; never opened without a ledger.
+    """
+
+    request: ModelRequest | None = None
+    answered: bool = False
+    model: str = ""
+    reported: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
+    told: bool = False
+    finished: bool = False
+    final: bool = False
+    uncounted: AnswerTokens | None = None
+    by: By | None = None
+    prompt: PromptTokens | None = None
+    estimated: bool = False
+    priced: bool | None = None
+    hides: bool = False
+    booking: Booking | None = None
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The model's names, the one that counts first."""
+        asked = "" if self.request is None else self.request.model
+        return tuple(name for name in dict.fromkeys((self.model, asked)) if name)
+
+
+class UsageMeter(Policy[Parameters, State]):
+    """Tokens and cost per exchange."""
+
+    def __new__(cls, name: str, parameters: Parameters) -> UsageMeter:
+        # A hook that may change messages holds answers back; where none is changed, they go through. Without a ledger
+        # no exchange waits for anything.
+        asks, keeps = parameters.include_usage == "add-and-hide", parameters.ledger is not None
+        return super().__new__(_KINDS[asks, keeps] if cls is UsageMeter else cls)
+
+    def __init__(self, name: str, parameters: Parameters) -> None:
+        super().__init__(name, parameters)
+        self._counting = Counting(parameters.tokenizer)
+        self._prices = Prices(parameters.prices) if isinstance(parameters.prices, PriceTable) else None
+        self._books = Books(parameters.ledger) if parameters.ledger is not None else None
+
+    async def open(self) -> None:
+        if self._books is not None:
+            await self._books.start()
+
+    async def close(self) -> None:
+        if self._books is not None:
+            await self._books.end()
+
+    def weaknesses(self) -> Sequence[str]:
+        return self.parameters.ledger.weaknesses() if self.parameters.ledger is not None else ()
 
     def new_state(self) -> State:
-        return dict.fromkeys(_COUNTED, 0)
+        return State()
 
-    def on_request(self, message: Generation, ctx: Context[State]) -> None:
-        ctx.measure("usage_reported", False)
+    def on_request(self, message: ModelRequest, ctx: Context[State]) -> None:
+        self._ask(message, ctx)
 
-    def on_response(self, message: Completion, ctx: Context[State]) -> None:
-        usage = message.usage
-        if usage is None or usage.estimated:
+    def on_response(self, message: ModelAnswer, ctx: Context[State]) -> None:
+        self._see(message, ctx)
+
+    def settle(self, ctx: Context[State]) -> None:
+        state = ctx.state
+        if state.request is None or not state.answered:
             return
-        counts = {name: getattr(usage, name) for name in _COUNTED}
-        if max(counts.values()) >= _IMPLAUSIBLE:
-            return
-        ctx.measure("usage_reported", True)
+        final = state.final or (state.told and state.uncounted is None and ctx.outcome is Outcome.OK)
+        counts = dict(state.reported)
+        if not final:
+            counts["input_tokens"] = counts["input_tokens"] or self._prompt(state).total
+            if state.uncounted is not None:
+                counts["output_tokens"] += state.uncounted.total
+            ctx.measure("tokenizer", self._by(state))
+            state.estimated = True
+        elif state.estimated:  # as it seemed before all had come
+            ctx.measure("tokenizer", "")
+        ctx.measure("usage_reported", final)
+        ctx.measure("usage_estimated", not final)
         for name, count in counts.items():
-            ctx.state[name] = max(ctx.state[name], count)
-            ctx.measure(name, ctx.state[name])
-        ctx.measure("total_tokens", ctx.state["input_tokens"] + ctx.state["output_tokens"])
+            # What the provider alone can know is not said to be 0 where it said nothing.
+            if final or count or name in ("input_tokens", "output_tokens"):
+                ctx.measure(name, count)
+        ctx.measure("total_tokens", counts["input_tokens"] + counts["output_tokens"])
+        if state.model:
+            ctx.measure("model_served", _name(state.model))
+        if self.parameters.split_prompt or self.parameters.ledger is not None:
+            for name, count in self._prompt(state).as_measures().items():
+                ctx.measure(name, count)
+        self._price(state, counts, ctx)
+
+    def _ask(self, message: ModelRequest, ctx: Context[State]) -> None:
+        if not isinstance(message, TokenCount):
+            ctx.state.request = message
+            ctx.measure("usage_reported", False)
+
+    def _see(self, message: ModelAnswer, ctx: Context[State]) -> None:
+        state = ctx.state
+        if isinstance(message, TokenCounted):
+            if message.tokens is not None and message.tokens < _IMPLAUSIBLE:
+                ctx.measure("counted_tokens", message.tokens)
+            return
+        state.answered = True
+        state.model = state.model or message.model
+        whole = not isinstance(message, CompletionChunk)
+        if isinstance(message, Completion) and message.finish_reasons:
+            state.finished = True
+        grew = self._take(message.usage, state)
+        if grew is not None and (grew or whole or state.finished):
+            state.final, state.uncounted = whole or state.finished, None
+        elif isinstance(message, Completion):
+            self._count(message, state)
+
+    def _take(self, usage: Usage | None, state: State) -> bool | None:
+        """Whether the output grew by what the provider says; None where it says nothing that can be a count."""
+        if usage is None or usage.estimated:
+            return None
+        counts = {name: getattr(usage, name) for name in COUNTS}
+        if max(counts.values()) >= _IMPLAUSIBLE:
+            return None
+        grew = bool(counts["output_tokens"] > state.reported["output_tokens"])
+        state.reported |= {name: count for name, count in counts.items() if count}
+        state.told = True
+        return grew
+
+    def _count(self, message: Completion, state: State) -> None:
+        """Counts the texts of a message of which the provider has said nothing yet."""
+        pieces = message.pieces
+        if not pieces:
+            return
+        if state.uncounted is None:
+            counted = AnswerTokens(self._counting, self._by(state))
+            if not counted.add(pieces):
+                return
+            state.uncounted = counted
+        elif not state.uncounted.add(pieces):
+            return
+        state.final = False
+
+    def _by(self, state: State) -> By:
+        if state.by is None:
+            state.by = self._counting.by(*state.models)
+        return state.by
+
+    def _prompt(self, state: State) -> PromptTokens:
+        if state.prompt is None:
+            assert state.request is not None, "nobody asks without a request"
+            state.prompt = self._counting.prompt(state.request.prompt(), self._by(state))
+        return state.prompt
+
+    def _price(self, state: State, counts: Mapping[str, int], ctx: Context[State]) -> None:
+        if self._prices is None:
+            return
+        cost = self._prices.cost(state.models, counts, ctx.time)
+        known, state.priced = state.priced, cost is not None
+        if cost is not None:
+            ctx.measure("cost", cost)
+            ctx.measure("currency", self._prices.currency)
+        else:
+            ctx.measure("price_unknown", _name(next(iter(state.models), "unnamed")))
+        if known is not None and known is not state.priced:  # what was said of fewer tokens is taken back
+            for name in ("price_unknown",) if state.priced else ("cost", "currency"):
+                ctx.measure(name, "")
+
+
+def _name(text: str) -> str:
+    """A model's name as a measure has it: bounded, and what protobuf can carry."""
+    return text[:_LONGEST].encode("utf-8", "replace").decode()
+
+
+class _Asking(UsageMeter):
+    """The same, where streams are asked for their usage."""
+
+    def on_request(self, message: ModelRequest, ctx: Context[State]) -> Verdict:  # type: ignore[override]
+        self._ask(message, ctx)
+        asking = message.including_usage() if isinstance(message, Generation) else message
+        ctx.state.hides = asking is not message
+        return Mutation(message=asking) if ctx.state.hides else None
+
+    def on_response(self, message: ModelAnswer, ctx: Context[State]) -> Verdict:  # type: ignore[override]
+        self._see(message, ctx)
+        if not ctx.state.hides or not isinstance(message, CompletionChunk):
+            return None
+        left = message.without_usage()
+        if left is None:
+            return Mutation(drop=True)
+        return None if left is message else Mutation(message=left)
+
+
+class _Keeping(UsageMeter):
+    """The same, with a record of each exchange."""
+
+    def new_state(self) -> State:
+        return State(booking=Booking())
+
+    def on_request_headers(self, ctx: Context[State]) -> None:
+        assert ctx.state.booking is not None  # `new_state`
+        ctx.state.booking.arrived = ctx.now
+
+    async def on_request(self, message: ModelRequest, ctx: Context[State]) -> Verdict:  # type: ignore[override]
+        self._ask(message, ctx)
+        await self._begin(message, ctx)
+        return None
+
+    def on_response(self, message: ModelAnswer, ctx: Context[State]) -> None:
+        self._see(message, ctx)
+        self._go_on(message, ctx)
+
+    async def on_complete(self, ctx: Context[State]) -> None:
+        assert self._books is not None
+        assert ctx.state.booking is not None
+        self.settle(ctx)  # in shadow only now all that was asked is known
+        await self._books.close(ctx.state.booking, ctx)
+
+    async def _begin(self, message: ModelRequest, ctx: Context[State]) -> None:
+        """Opens the record of what will be used."""
+        assert self._books is not None
+        assert ctx.state.booking is not None
+        if not isinstance(message, TokenCount):
+            await self._books.open(ctx.state.booking, message, ctx)
+
+    def _go_on(self, message: ModelAnswer, ctx: Context[State]) -> None:
+        """Writes the figures so far, where that is due."""
+        assert self._books is not None
+        assert ctx.state.booking is not None
+        if self._books.heard(ctx.state.booking, message, ctx):
+            self.settle(ctx)
+            self._books.checkpoint(ctx.state.booking, ctx)
+
+
+class _AskingAndKeeping(_Keeping, _Asking):
+    """Both."""
+
+    async def on_request(self, message: ModelRequest, ctx: Context[State]) -> Verdict:  # type: ignore[override]
+        verdict = _Asking.on_request(self, message, ctx)
+        await self._begin(message, ctx)
+        return verdict
+
+    def on_response(self, message: ModelAnswer, ctx: Context[State]) -> Verdict:  # type: ignore[override]
+        verdict = _Asking.on_response(self, message, ctx)
+        self._go_on(message, ctx)
+        return verdict
+
+
+# By whether streams are asked for their usage, and whether records are kept.
+_KINDS = {
+    (False, False): UsageMeter,
+    (True, False): _Asking,
+    (False, True): _Keeping,
+    (True, True): _AskingAndKeeping,
+}

@@ -31,7 +31,17 @@ from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Final
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError, WithJsonSchema, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 from ext_proc.policy import BundleFile, ExpressionError, Formula
 
@@ -88,7 +98,7 @@ class Row(BaseModel, extra="forbid"):
     model: str = Field(min_length=1, max_length=256, description="A glob over models' names.")
     valid_from: datetime.date | None = Field(default=None, description="The first day on which it counts.")
     valid_until: datetime.date | None = Field(default=None, description="The first day on which it counts no more.")
-    input_over: int = Field(default=-1, ge=-1, description="Counts only where the input has more tokens than this.")
+    input_over: int | None = Field(default=None, ge=0, description="Counts only where the input has more tokens.")
     input: Price | None = Field(default=None, description="Input that no other column prices.")
     cached: Price | None = Field(default=None, description="Input that was read from a cache.")
     cache_write: Price | None = Field(default=None, description="Input that was written to one.")
@@ -128,7 +138,19 @@ class PriceTable(BaseModel, extra="forbid"):
 
     currency: str = Field(pattern="^[A-Z]{3}$", description="Of all rows, by ISO 4217: `EUR`.")
     as_of: datetime.date | None = Field(default=None, description="When somebody last looked; for people.")
-    rows: list[Row] = Field(min_length=1, max_length=MAX_ROWS, description="Tried in order; the first that fits counts.")
+    rows: list[Row] = Field(
+        min_length=1, max_length=MAX_ROWS, description="Tried in order; the first that fits counts."
+    )
+
+
+def _written_as(value: object) -> str:
+    return "file" if isinstance(value, str | BundleFile) else "table"
+
+
+# What is no path is read as a table, so that what is wrong with it is told.
+PricesPart = Annotated[
+    Annotated[BundleFile, Tag("file")] | Annotated[PriceTable, Tag("table")], Discriminator(_written_as)
+]
 
 
 def read_prices(file: BundleFile) -> PriceTable:
@@ -148,7 +170,8 @@ def read_prices(file: BundleFile) -> PriceTable:
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         place = ".".join(str(step) for step in first["loc"])
-        raise ValueError(f"{file.name}: {place + ': ' if place else ''}{first['msg']}") from None
+        wrong = "expected this key; it is required" if first["type"] == "missing" else first["msg"]
+        raise ValueError(f"{file.name}: {place + ': ' if place else ''}{wrong}") from None
 
 
 class Prices:
@@ -193,7 +216,7 @@ class _Row:
         return (
             (row.valid_from is None or row.valid_from <= day)
             and (row.valid_until is None or day < row.valid_until)
-            and input_tokens > row.input_over
+            and (row.input_over is None or input_tokens > row.input_over)
             and fnmatch.fnmatchcase(model, row.model)
         )
 
@@ -211,7 +234,10 @@ class _Row:
     def _of_prices(self, counts: Mapping[str, int]) -> int | None:
         prices = self._prices
         units = (prices["request"] or 0) * _MICRO
-        for whole, parts in (("input", ("cached", "cache_write", "input_audio")), ("output", ("reasoning", "output_audio"))):
+        for whole, parts in (
+            ("input", ("cached", "cache_write", "input_audio")),
+            ("output", ("reasoning", "output_audio")),
+        ):
             left = counts[f"{whole}_tokens"]
             amounts = []
             for part in parts:

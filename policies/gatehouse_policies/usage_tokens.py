@@ -1,4 +1,4 @@
-"""How many tokens a prompt and an answer are, where the provider did not say: by an encoding, or by kinds of characters.
+"""How many tokens a prompt and an answer are, where the provider did not say: by an encoding, or by an estimate.
 
 Rules:
 - Which encoding: the one that OpenAI counts the model by, then the first fitting name in `models`, then `default`. What
@@ -93,9 +93,7 @@ class Counting:
     def __init__(self, parameters: Tokenizer) -> None:
         wanted = {parameters.default, *parameters.models.values()}
         self._parameters = parameters
-        self._encodings = {
-            name: load(name) for name in ENCODINGS if name in wanted or parameters.default in ENCODINGS
-        }
+        self._encodings = {name: load(name) for name in ENCODINGS if name in wanted or parameters.default in ENCODINGS}
 
     def by(self, *models: str) -> By:
         """What a model's texts are counted by, whose first name that says something counts."""

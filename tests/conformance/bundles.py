@@ -4,7 +4,8 @@ Rules:
 - The rules enforce and their default is deny: what is not written here does not pass, so what passes was decided.
 - The tool HIDDEN is left out on purpose: every list of tools is filtered and written anew.
 
-- `guarded` has every built-in policy for MCP in the path beside the rules, as an operator would set them up.
+- `guarded` has every built-in policy for MCP in the path beside the rules, as an operator would set them up; but for
+  `oauth-resource`, which wants tokens that the suite has none of.
 
 Not here: the policies that only look on, hold or rewrite (witnesses.py).
 """
@@ -101,6 +102,8 @@ def guarded(state: str) -> str:
         {"name": "yes", "type": "confirm", "parameters": {"tools": ["irreversible_*"]}},
         {"name": "sessions", "type": "session-binding"},
         {"name": "asks", "type": "server-requests", "parameters": {"default": "allow"}},
+        # It notes what nobody has approved: the suite calls tools that it was never shown, and some whose words change.
+        {"name": "pins", "type": "tool-pinning", "parameters": {"on_change": "note"}},
         _rules(ALL_TOOLS),
         # The suite calls tools that it was never shown.
         {"name": "shapes", "type": "tool-arguments", "parameters": {"unknown_schema": "allow"}},

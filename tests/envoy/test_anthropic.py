@@ -1,10 +1,11 @@
-"""Anthropic's official client through a real Envoy: where its API passes unread, nothing is changed.
+"""Anthropic's official client through a real Envoy: the same as without Gatehouse, or changed and stopped as it says.
 
 Rules:
 - Answers are recorded ones; errors have the shape of Anthropic's documentation (`type: error`, with `error.type` and
   `error.message`), in JSON and as an event of a stream.
+- The header `x-way` chooses the route; without one nothing is governed.
 
-Not here: the routes and the comparison (both_ways.py), every byte of every recording (test_recorded.py).
+Not here: the comparison (both_ways.py), every byte of every recording (test_recorded.py).
 """
 
 from __future__ import annotations
@@ -18,13 +19,36 @@ import anthropic
 import httpx2
 import pytest
 
-from tests.envoy.both_ways import BUNDLE, WAYS, Shown, replaying, same_both_ways
+from tests.envoy.both_ways import Shown, replaying, same_both_ways
 from tests.envoy.exchanges import step_by_step
 from tests.envoy.harness import Running, Stacks
 from tests.envoy.observed import decisions, mark
 from tests.envoy.upstream import json_body
 from tests.exchange.recordings import RECORDINGS
 
+BUNDLE = """
+apiVersion: gatehouse/v1
+kind: Bundle
+metadata: {name: anthropic, revision: "1"}
+routes:
+  - {name: watched, match: {path: /v1, headers: {x-way: watched}}, protocol: anthropic, policies: [tokens]}
+  - {name: guarded, match: {path: /v1, headers: {x-way: guarded}}, protocol: auto, policies: [access, guard, tokens]}
+  - {name: routed, match: {path: /v1, headers: {x-way: routed}}, protocol: anthropic, policies: [routing, bounds]}
+  - {name: edited, match: {path: /v1, headers: {x-way: edited}}, protocol: anthropic, policies: [redacts]}
+  - {name: stopped, match: {path: /v1, headers: {x-way: stopped}}, protocol: anthropic, policies: [stops, tokens]}
+  - {name: closed, match: {path: /v1, headers: {x-way: closed}}, protocol: openai, policies: [bounds]}
+policies:
+  - {name: access, type: tool-access, parameters: {rules: [{tools: [search], allow: true}]}}
+  - {name: guard, type: "tests.envoy.policies:Guard"}
+  - {name: tokens, type: usage}
+  - name: routing
+    type: model-routing
+    parameters: {models: {claude: {upstreams: [{name: model-b, model: claude-dated}]}}}
+  - {name: bounds, type: generation-policy, parameters: {max_tokens: {max: 100}}}
+  - {name: redacts, type: "tests.envoy.text_policies:Redacts", parameters: {word: the, by: THE}}
+  - {name: stops, type: "tests.envoy.text_policies:Stops", parameters: {word: trace, by: "(stopped)"}}
+"""
+WAYS = ["ungoverned", "watched", "guarded"]
 ASKED: Any = {"model": "claude", "max_tokens": 5000, "messages": [{"role": "user", "content": "grüße 🦊"}]}
 MESSAGES = {name: recording for name, recording in RECORDINGS.items() if recording.api == "messages"}
 WHOLE = [name for name, recording in MESSAGES.items() if not recording.streams and recording.status == 200]
@@ -168,20 +192,81 @@ def test_an_error_within_a_stream_comes_behind_what_came_before_it(running: Runn
 
 @pytest.mark.parametrize("way", WAYS[1:])
 @pytest.mark.parametrize("name", [WHOLE[0], TEXT])
-def test_what_passed_unread_says_so_on_record(running: Running, name: str, way: str) -> None:
+def test_what_was_read_is_on_record_with_its_model_and_its_tokens(running: Running, name: str, way: str) -> None:
     recording = MESSAGES[name]
     running.upstream.answer_with(replaying(recording))
     since = mark(running)
     assert len(list(asking(running, way, stream=recording.streams)(running.stack.url))) >= 1
     (decision,) = decisions(running, since)
-    assert (decision["route"], decision["outcome"]) == (way, "ok")
-    assert decision["notes"] == ["passed unread: not-this-protocol"]
+    assert (decision["route"], decision["outcome"], decision["method"]) == (way, "ok", "chat")
+    assert "notes" not in decision or decision["notes"] == []
+    assert (decision["target"], decision["facts"]["usage_reported"]) == ("claude", True)
+    assert decision["facts"]["total_tokens"] > 10
     (request,) = running.upstream.requests
     assert request.header("authorization") is None
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["asked whole", "asked as a stream"])
-def test_where_the_route_does_not_list_it_the_client_gets_an_error_and_the_server_nothing(
+def test_an_alias_reaches_the_server_under_its_name_there_and_the_client_sees_its_own(
+    running: Running, stream: bool
+) -> None:
+    recording = MESSAGES[TEXT if stream else WHOLE[0]]
+    named = json.loads(recording.response.partition(b"data: ")[2].partition(b"\n")[0] if stream else recording.response)
+    model = (named["message"] if stream else named)["model"].encode()
+    running.upstream.answer_with(replaying(recording, body=recording.response.replace(model, b"claude-dated")))
+    first, *_ = list(asking(running, "routed", stream=stream)(running.stack.url))
+    assert (first.message if stream else first).model == "claude"
+    (request,) = running.upstream.requests
+    assert json.loads(request.body) == {**ASKED, "model": "claude-dated", "max_tokens": 100, "stream": stream}
+    assert request.header("x-gatehouse-upstream") == "model-b"
+
+
+def final(running: Running, way: str) -> Any:
+    with client(running, running.stack.url, way) as models, models.messages.stream(**ASKED) as stream:
+        return stream.get_final_message()
+
+
+NO_TEXTS = {"id", "tool_use_id", "type", "name", "server_name", "signature", "url", "stop_reason", "encrypted_content"}
+
+
+def replaced(value: Any) -> Any:
+    """What a client shows, with the word replaced in all texts."""
+    if isinstance(value, dict):
+        return {name: inner if name in NO_TEXTS else replaced(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return list(map(replaced, value))
+    return value.replace("the", "THE") if isinstance(value, str) else value
+
+
+@pytest.mark.parametrize("name", [name for name in STREAMED if "interrupted" not in name])
+def test_a_replaced_word_is_replaced_wherever_it_was_cut_and_all_else_is_the_same(running: Running, name: str) -> None:
+    running.upstream.answer_with(replaying(MESSAGES[name]))
+    direct = final(running, "ungoverned").to_dict(mode="json", warnings=False)
+    edited = final(running, "edited").to_dict(mode="json", warnings=False)
+    for block in direct["content"]:
+        if "the" in block.get("thinking", ""):
+            block["signature"] = ""  # it vouched for the other text
+    assert edited["content"] == replaced(direct["content"])
+    assert (edited["stop_reason"], edited["usage"]) == (direct["stop_reason"], direct["usage"])
+
+
+def test_a_stream_that_a_policy_stops_ends_cleanly_with_its_last_text(running: Running) -> None:
+    recording = MESSAGES[TEXT]
+    running.upstream.answer_with(replaying(recording))
+    whole = final(running, "ungoverned")
+    since = mark(running)
+    message = final(running, "stopped")
+    said = whole.content[0].text
+    assert message.stop_reason == "refusal"
+    assert message.content[0].text.endswith("(stopped)")
+    assert said.startswith(message.content[0].text.removesuffix("(stopped)"))
+    assert "trace" not in message.content[0].text
+    (decision,) = decisions(running, since)
+    assert (decision["outcome"], decision["route"]) == ("refused", "stopped")
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["asked whole", "asked as a stream"])
+def test_where_the_route_speaks_another_format_the_client_gets_an_error_and_the_server_nothing(
     running: Running, stream: bool
 ) -> None:
     running.upstream.answer_with(replaying(MESSAGES[TEXT]))

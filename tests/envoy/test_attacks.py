@@ -5,8 +5,9 @@ Rules:
 - The upstream is a script that would answer anything. What it never sees was stopped.
 - What stops an attack says so in the caller's protocol, or it is Envoy that does: never a 5xx.
 
-Not here: what servers ask (test_server_requests.py); poisoned or exchanged tools, injection, secrets in arguments,
-toxic flows: what they need is not built yet.
+Not here: what servers ask (test_server_requests.py); poisoned tools (test_poisoned_tools.py); a rug pull that the
+official client sees, and approving (test_pinning.py); injection in results, secrets in arguments, toxic flows: what
+they need is not built yet.
 """
 
 from __future__ import annotations

@@ -121,11 +121,12 @@ class Site:
         assert result is not None
         return list(result["result"])
 
-    def presses(self, url: str, button: str, headers: dict[str, str]) -> str:
+    def presses(self, url: str, button: str, headers: dict[str, str], why: str = "") -> str:
         """What a person sees in a browser after pressing a button of the page."""
 
         async def steps(page: Page) -> str:
             await page.goto(url)
+            await page.get_by_role("textbox").fill(why)
             await page.get_by_role("button", name=button).click()
             await page.get_by_role("heading", name="This call was decided").wait_for()
             return await page.inner_text("main")
@@ -254,6 +255,29 @@ async def test_a_client_that_can_ask_nobody_is_told_what_it_lacks_and_of_the_pag
         assert text_of(await connection.call_tool("delete_file", {"path": "/srv/lacking"})) == "deleted /srv/lacking"
 
 
+async def test_a_person_without_the_link_finds_in_a_browser_what_waits_for_them(site: Site) -> None:
+    async def finds(page: Page) -> str:
+        await page.goto(f"{site.running.stack.url}/gatehouse/ask/")
+        assert await page.inner_text("h1") == "Calls that wait for you"
+        await page.get_by_role("link", name="delete_file").first.click()
+        shown = await page.inner_text("pre")
+        await page.get_by_role("button", name="Approve").click()
+        await page.get_by_role("heading", name="This call was decided").wait_for()
+        return shown
+
+    async with site.client(LEGACY) as connection:
+        with pytest.raises(MCPError):
+            await connection.call_tool("delete_file", {"path": "/srv/lost-link"})
+        shown = await asyncio.to_thread(site.chromium.visit, finds, site.token("ann", "portal"))
+        assert '"path": "/srv/lost-link"' in shown
+        assert (
+            text_of(await connection.call_tool("delete_file", {"path": "/srv/lost-link"})) == "deleted /srv/lost-link"
+        )
+    for headers in (site.token("ann", "assistant"), {}):
+        answer = httpx2.get(f"{site.running.stack.url}/gatehouse/ask/", headers=headers, timeout=10.0, trust_env=False)
+        assert answer.status_code == (404 if headers else 401)
+
+
 async def test_the_token_that_a_person_calls_with_is_not_the_one_to_say_yes_with(site: Site) -> None:
     own = site.token("ann", "portal")
     async with site.client(LEGACY, headers=own) as connection:
@@ -286,16 +310,17 @@ async def test_an_approver_says_yes_in_a_browser_while_the_official_client_waits
     ]
 
 
-async def test_an_approver_says_no_in_a_browser(site: Site) -> None:
+async def test_an_approver_says_no_and_why_in_a_browser_and_the_model_reads_it(site: Site) -> None:
     async def opens(params: types.ElicitRequestParams) -> types.ElicitResult:
         assert isinstance(params, types.ElicitRequestURLParams)
         bob = site.token("bob", "portal", ("sre",))
-        await asyncio.to_thread(site.presses, params.url, "Deny", bob)
+        await asyncio.to_thread(site.presses, params.url, "Deny", bob, "not before the backup")
         return says("accept")
 
     async with site.client(MODERN, opens) as connection:
         result = await connection.call_tool("delete_file", {"path": "/prod/no"})
-    assert (result.is_error, text_of(result)) == (True, "this call was refused by a person who was asked")
+    told = "this call was refused by a person who was asked: not before the backup"
+    assert (result.is_error, text_of(result)) == (True, told)
     assert "/prod/no" not in await site.deleted()
 
 

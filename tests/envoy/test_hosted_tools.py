@@ -177,6 +177,16 @@ def test_on_a_route_for_both_protocols_each_has_its_own_rules(running: Running) 
     assert denied["error"]["data"]["reason"] == "tool-not-allowed"
 
 
+def test_a_call_of_mcps_that_looks_like_a_chat_is_held_to_the_rules_for_calls(running: Running) -> None:
+    """Its server may take whatever stands behind its path, and pass over members that it does not know."""
+    running.upstream.answer_with(json_body({"jsonrpc": "2.0", "id": 1, "result": {"content": []}}))
+    url = f"{running.stack.models_url}/both/chat/completions"
+    hidden = {**call("web_search"), "model": "m", "messages": QUESTION}
+    answer = httpx.post(url, json=hidden).json()
+    assert (answer["id"], answer["error"]["data"]["reason"]) == (1, "tool-not-allowed")
+    assert running.upstream.requests == []
+
+
 def test_a_large_request_is_looked_through_too(running: Running) -> None:
     body = asking(model="m", tools=[{"type": "file_search"}])
     body["messages"] = [{"role": "user", "content": "x" * (3 << 20)}]

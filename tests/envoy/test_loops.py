@@ -87,7 +87,7 @@ async def test_a_model_that_repeats_itself_reads_why_it_is_stopped_and_goes_on_o
         for _ in range(3):
             assert await said(connection, text="same") == (True, text)
         assert await said(connection, text="other") == (False, "other")
-        assert len((await connection.list_tools()).tools) == 7
+        assert len((await connection.list_tools()).tools) == 8
 
 
 @pytest.mark.parametrize("wire", WIRES)

@@ -246,7 +246,7 @@ def test_usage_is_in_decisions_metrics_and_the_access_log(scripted: Running, str
     assert (line["model"], line["upstream"], line["outcome"]) == ("model-b", "model-b", "ok")
 
 
-def test_a_stream_that_was_not_asked_for_usage_has_none_on_record(served: Running) -> None:
+def test_a_stream_that_was_not_asked_for_usage_is_estimated(served: Running) -> None:
     since = mark(served)
     with client(served) as models:
         events = list(models.chat.completions.create(model="small", messages=QUESTION, stream=True))
@@ -256,8 +256,9 @@ def test_a_stream_that_was_not_asked_for_usage_has_none_on_record(served: Runnin
         )
         (usage,) = [event.usage for event in told if event.usage is not None]
     silent, counted = decisions(served, since, 2)
-    assert (silent["facts"]["usage_reported"], silent["facts"].get("output_tokens")) == (False, None)
-    assert counted["facts"]["usage_reported"] is True
+    assert (silent["facts"]["usage_reported"], silent["facts"]["usage_estimated"]) == (False, True)
+    assert silent["facts"]["output_tokens"] > 0
+    assert (counted["facts"]["usage_reported"], counted["facts"]["usage_estimated"]) == (True, False)
     assert (counted["facts"]["input_tokens"], counted["facts"]["output_tokens"]) == (
         usage.prompt_tokens,
         usage.completion_tokens,

@@ -146,3 +146,15 @@ async def test_a_rug_pull_is_hidden_and_uncallable_everywhere_until_somebody_app
     assert '+"Read reports as in version 2."' in asked
     for running, wire in ((place.one, "auto"), (place.other, "legacy")):
         assert await told(running, wire) == "Read reports as in version 2."
+
+    # What is forgotten is trusted as at first, on both hosts, and only with its first listing.
+    place.file.write_text("1")
+    assert place.tools("forget", "reports", "--yes") == "forgot reports\n"
+    assert place.tools("list") == "no server has listed tools yet\n"
+    async with client(InTurn([place.other]), "2026-07-28", "bob") as bob:
+        assert await reason(bob) == "tool-unpinned"
+        assert await shown(bob) == both
+        assert await said(bob, "read_report", path="a") == (False, "read_report 1")
+        place.file.write_text("3")
+        assert await shown(bob) == {"about_reports"}
+        assert await reason(bob) == "tool-quarantined"

@@ -8,6 +8,7 @@ Rules:
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -25,7 +26,7 @@ from ext_proc.demo.processes import LOOPBACK, Processes, accepts, free_ports
 from tests.envoy.exchanges import HEADERS, call, event, posted
 from tests.envoy.harness import Running, Stacks, wait_for
 from tests.envoy.observed import log_lines, mark
-from tests.envoy.upstream import json_body, pieces
+from tests.envoy.upstream import json_body, pieces, whole
 
 BUNDLE = """
 apiVersion: gatehouse/v1
@@ -242,6 +243,25 @@ async def test_an_error_sends_nobody_to_a_phishing_page(running: Running) -> Non
     error = denied.value.error
     assert (error.code, error.data["reason"]) == (-31403, "url-not-listed")
     assert "evil" not in error.model_dump_json()
+
+
+@pytest.mark.parametrize(
+    ("content_type", "number"),
+    [("application/json", "1"), ("application/json; charset=latin1", "1"), ("application/json", "NaN")],
+)
+def test_nor_does_one_behind_a_status_that_clients_read_it_from(
+    scripted: Running, content_type: str, number: str
+) -> None:
+    shown = {"mode": "url", "message": "go", "url": EVIL, "elicitationId": "e"}
+    value = {"code": -32042, "message": "first", "data": {"elicitations": [shown], "n": "N"}}
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "error": value}).replace('"N"', number).encode()
+    assert isinstance(types.jsonrpc_message_adapter.validate_json(body), types.JSONRPCError)
+    scripted.upstream.answer_with(whole(400, body, ("content-type", content_type)))
+    headers = {**HEADERS, "authorization": f"Bearer {scripted.stack.token('ann')}"}
+    answer = httpx2.post(scripted.stack.mcp_url, json=call(), headers=headers)
+    assert b"evil" not in answer.content
+    assert answer.json()["id"] == 1
+    assert answer.json()["error"]["data"]["reason"] in ("url-not-listed", "unreadable-answer")
 
 
 async def test_a_visit_is_called_complete_to_whom_it_was_shown(running: Running) -> None:

@@ -7,7 +7,18 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
-from ext_proc.policy import ChannelKind, Context, Edit, Policy, RequestText, Text, TextDeny, TextVerdict, TextWindow
+from ext_proc.policy import (
+    ChannelKind,
+    Context,
+    Edit,
+    Policy,
+    RequestText,
+    ResponseText,
+    Text,
+    TextDeny,
+    TextVerdict,
+    TextWindow,
+)
 
 
 class Word(BaseModel, extra="forbid"):
@@ -38,3 +49,12 @@ class Forbids(Policy[Word, None]):
         if self.parameters.word in text.text:
             return TextDeny("word-not-allowed", "this may not be sent")
         return None
+
+
+class Stops(Policy[Word, None]):
+    """Ends an answer that holds a word, with another text as the last."""
+
+    def on_text(self, text: ResponseText, ctx: Context[None]) -> TextVerdict:
+        if self.parameters.word in text.text:
+            return TextDeny("word-not-allowed", "this may not be said", self.parameters.by)
+        return Text(text.end if text.closed else max(text.start, text.end - len(self.parameters.word) + 1))

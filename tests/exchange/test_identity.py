@@ -31,6 +31,7 @@ from ext_proc.messages import ToolCall
 from ext_proc.policy import Context, Deny, Verdict
 from ext_proc.replies import HeadersReply, ImmediateReply
 from ext_proc.testing import (
+    PATIENCE,
     HttpRequest,
     Played,
     call,
@@ -365,7 +366,7 @@ def test_an_exchange_that_ends_while_keys_are_fetched_is_over_and_nothing_was_de
     waiting = exchange.pipeline.decide(checkpoint)
     pending = next(waiting)
     assert isinstance(pending, Pending)
-    assert pending.timeout <= Limits().decision
+    assert pending.timeout <= PATIENCE
     assert asyncio.iscoroutine(pending.awaitable)
     pending.awaitable.close()
     waiting.close()

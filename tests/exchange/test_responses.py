@@ -217,6 +217,33 @@ def test_an_answer_without_a_type_is_held_to_what_json_is_held_to(body: bytes, s
         assert played.trail.outcome == "refused"
 
 
+@pytest.mark.parametrize("status", [400, 401, 404, 500])
+@pytest.mark.parametrize(
+    ("content_type", "refused"),
+    [
+        ("application/json; charset=latin1", True),
+        ("application/jsonx", True),
+        ("Application/JSON; charset=utf-8; charset=utf-16", True),
+        ("text/plain, application/json", True),
+        ("text/event-stream; charset=utf-16", True),
+        ("application/problem+json", False),
+        ("text/html; charset=latin1", False),
+    ],
+)
+def test_behind_an_error_status_nothing_passes_unread_that_clients_take_for_a_message(
+    content_type: str, refused: bool, status: int
+) -> None:
+    """The official client reads the error out of whatever begins with `application/json`."""
+    answer = HttpResponse(msgspec.json.encode(ERROR), status, {"content-type": content_type})
+    played = pass_through(rulebook_of(HideTool("x")), request(LIST), answer)
+    assert played.client is not None
+    if refused:
+        assert played.client.json["error"]["data"]["reason"] == "unreadable-answer"
+        assert played.client.status == 502
+    else:
+        assert (played.client.status, played.client.body) == (status, answer.body)
+
+
 @pytest.mark.parametrize(
     "body", [b'{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"a"}],"tools":[]}}', b"{", b"[]", b""]
 )

@@ -11,35 +11,55 @@ Not here: what the engine does with messages (exchange_laws.py, event_laws.py).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
+from ext_proc.bundle.protocols import PROTOCOLS
 from ext_proc.codecs.a2a import A2aCodec
-from ext_proc.codecs.auto import A2aByBody, McpByBody, by_body, candidates
+from ext_proc.codecs.anthropic import AnthropicCodec
+from ext_proc.codecs.auto import by_body, candidates
 from ext_proc.codecs.codec import Codec, Decoder, Frame
+from ext_proc.codecs.gemini import GeminiCodec
 from ext_proc.codecs.mcp import McpCodec
 from ext_proc.codecs.openai_chat import OpenAiChatCodec
+from ext_proc.codecs.openai_completions import OpenAiCompletionsCodec
+from ext_proc.codecs.openai_embeddings import OpenAiEmbeddingsCodec
+from ext_proc.codecs.openai_responses import OpenAiResponsesCodec
 from ext_proc.engine.decoding import SniffingDecoder
 from ext_proc.framing.body import SPAN
 from ext_proc.framing.json_view import JsonError, parse
 from ext_proc.headers import Headers
 from ext_proc.limits import Limits
-from ext_proc.messages import Message, Opaque, RequestHead, ResponseHead
+from ext_proc.messages import Channel, Form, Message, Opaque, Piece, RequestHead, ResponseHead
 from ext_proc.policy import Deny
 from tests.fuzz.framing_laws import DEPTH, LOOKBACK, events_of
 from tests.fuzz.inputs import cuttings, parts
 
 SMALL = Limits(request_body=200, response_body=200, event=100, hold_back=60, json_depth=4, json_values=40, batch=2)
 LIMITS = (Limits(), SMALL)
-AUTO: tuple[Codec, ...] = (OpenAiChatCodec(), A2aByBody(), McpByBody())  # as bundle/protocols.py has them
+AUTO = PROTOCOLS["auto"].codecs()
 DENY = Deny("fuzzed", "not this one")
 JSON = Headers.of(content_type="application/json")
 EVENTS = Headers.of(content_type="text/event-stream")
 TEXT = "new ☃"
+NEW = {Form.VALID_JSON: '{"new":["☃"]}'}  # TEXT in the place of all else
 MCP_HEADS = tuple(
     RequestHead("POST", "/mcp", "example.test", Headers.of(content_type="application/json", **version))
     for version in ({}, {"mcp_protocol_version": "2025-03-26"}, {"mcp_protocol_version": "2026-07-28"})
 )
 OPENAI_HEADS = (RequestHead("POST", "/v1/chat/completions", "example.test", JSON),)
+RESPONSES_HEADS = (RequestHead("POST", "/v1/responses", "example.test", JSON),)
+COMPLETIONS_HEADS = tuple(
+    RequestHead("POST", path, "example.test", JSON) for path in ("/v1/completions", "/v1/fim/completions")
+)
+EMBEDDINGS_HEADS = (RequestHead("POST", "/v1/embeddings", "example.test", JSON),)
+ANTHROPIC_HEADS = tuple(
+    RequestHead("POST", path, "example.test", JSON) for path in ("/v1/messages", "/v1/messages/count_tokens")
+)
+GEMINI_HEADS = tuple(
+    RequestHead("POST", f"/v1beta/models/m:{action}", "example.test", JSON)
+    for action in ("generateContent", "countTokens", "batchEmbedContents")
+)
 A2A_HEADS = tuple(
     RequestHead("POST", "/agent", "example.test", Headers.of(content_type="application/json", **version))
     for version in ({}, {"a2a_version": "1.0"})
@@ -63,6 +83,11 @@ MCP_ASKED = (
     b'{"jsonrpc":"2.0","id":2,"method":"tools/list"}]',
     b"",
 )
+ANTHROPIC_ASKED = (b'{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"hello"}],"stream":true}', b"")
+GEMINI_ASKED = (b'{"contents":[{"parts":[{"text":"hello"}]}]}', b"")
+RESPONSES_ASKED = (b'{"model":"m","input":"hello","stream":true}', b"")
+COMPLETIONS_ASKED = (b'{"model":"m","prompt":"hello","stream":true}', b"")
+EMBEDDINGS_ASKED = (b'{"model":"m","input":"hello"}', b"")
 OPENAI_ASKED = (b'{"model":"m","messages":[{"role":"user","content":"hello"}],"stream":true}', b"")
 
 
@@ -116,6 +141,7 @@ def messages_of(decoder: Decoder, body: bytes) -> list[Message]:
 def _decodes(new: Callable[[], Decoder], data: bytes, most: int) -> list[Frame]:
     """A decoder's laws and its frames'; the frames."""
     frames = _partitions(new, data, most)
+    assert all(frame.encode({}) == frame.raw for frame in frames), "an unchanged frame has other bytes"
     for frame in frames:
         _encodes(new, frame)
         assert all(isinstance(message.as_variables(), dict) for message in frame.messages)
@@ -160,8 +186,7 @@ def _seen(message: Message) -> tuple[Any, ...]:
 
 
 def _encodes(new: Callable[[], Decoder], frame: Frame) -> None:
-    """A frame's laws: without changes it is its raw; what is taken out is gone, what is not stays, new text is read."""
-    assert frame.encode({}) == frame.raw, "an unchanged frame has other bytes"
+    """A frame's laws: what is taken out is gone, what is not stays, new text is read."""
     messages, pieces = frame.messages, frame.pieces
     if messages:
         emptied = frame.encode(dict.fromkeys(range(len(messages))))
@@ -172,10 +197,20 @@ def _encodes(new: Callable[[], Decoder], frame: Frame) -> None:
         assert [m.raw for each in left for m in each.messages] == [m.raw for m in messages[1:]], "another one is gone"
         assert all(each.batch for each in left), "what is left of a batch is none"
     if pieces:
-        changed = frame.encode({}, texts=dict.fromkeys(range(len(pieces)), TEXT))
+        wanted = [NEW.get(piece.form, TEXT) for piece in pieces]
+        changed = frame.encode({}, texts=dict(enumerate(wanted)))
         decoder = new()
         found = [piece for again in (*decoder.feed(changed), *decoder.close()) for piece in again.pieces]
-        assert [(p.channel, p.text) for p in found] == [(p.channel, TEXT) for p in pieces], "new text reads otherwise"
+        expected = list(zip(_places(pieces), wanted, strict=True))
+        assert list(zip(_places(found), (piece.text for piece in found), strict=True)) == expected, (
+            "new text reads otherwise"
+        )
+
+
+def _places(pieces: Sequence[Piece]) -> list[Channel]:
+    """Where texts stand, by the order of their choices: what only repeats a text is numbered over all of an answer."""
+    numbers: dict[int, int] = {}
+    return [replace(piece.channel, choice=numbers.setdefault(piece.channel.choice, len(numbers))) for piece in pieces]
 
 
 def mcp_request(data: bytes) -> None:
@@ -206,6 +241,56 @@ def openai_request(data: bytes) -> None:
 def openai_answer(data: bytes) -> None:
     """Chat completions, whole and streamed."""
     _answers(OpenAiChatCodec(), OPENAI_HEADS, OPENAI_ASKED, data)
+
+
+def responses_request(data: bytes) -> None:
+    """Requests for responses."""
+    _requests(OpenAiResponsesCodec(), RESPONSES_HEADS, data)
+
+
+def responses_answer(data: bytes) -> None:
+    """Responses, whole and streamed."""
+    _answers(OpenAiResponsesCodec(), RESPONSES_HEADS, RESPONSES_ASKED, data)
+
+
+def completions_request(data: bytes) -> None:
+    """Requests for the older completions."""
+    _requests(OpenAiCompletionsCodec(), COMPLETIONS_HEADS, data)
+
+
+def completions_answer(data: bytes) -> None:
+    """The older completions, whole and streamed; those that are answered as chats too."""
+    _answers(OpenAiCompletionsCodec(), COMPLETIONS_HEADS, COMPLETIONS_ASKED, data)
+
+
+def embeddings_request(data: bytes) -> None:
+    """Requests for vectors."""
+    _requests(OpenAiEmbeddingsCodec(), EMBEDDINGS_HEADS, data)
+
+
+def embeddings_answer(data: bytes) -> None:
+    """Vectors."""
+    _answers(OpenAiEmbeddingsCodec(), EMBEDDINGS_HEADS, EMBEDDINGS_ASKED, data)
+
+
+def anthropic_request(data: bytes) -> None:
+    """Requests for messages, and for their tokens."""
+    _requests(AnthropicCodec(), ANTHROPIC_HEADS, data)
+
+
+def anthropic_answer(data: bytes) -> None:
+    """Anthropic's messages, whole and streamed."""
+    _answers(AnthropicCodec(), ANTHROPIC_HEADS[:1], ANTHROPIC_ASKED, data)
+
+
+def gemini_request(data: bytes) -> None:
+    """Requests to Gemini: to generate, to count, to embed."""
+    _requests(GeminiCodec(), GEMINI_HEADS, data)
+
+
+def gemini_answer(data: bytes) -> None:
+    """Gemini's answers, whole and in events; an array's pieces are no bodies of their own."""
+    _answers(GeminiCodec(), GEMINI_HEADS[:1], GEMINI_ASKED, data)
 
 
 def auto(data: bytes) -> None:

@@ -16,9 +16,12 @@ from dataclasses import replace
 from typing import Any
 
 from ext_proc.codecs.a2a import A2aCodec
+from ext_proc.codecs.anthropic import AnthropicCodec
 from ext_proc.codecs.codec import Codec
+from ext_proc.codecs.gemini import GeminiCodec
 from ext_proc.codecs.mcp import McpCodec
 from ext_proc.codecs.openai_chat import OpenAiChatCodec
+from ext_proc.codecs.openai_responses import OpenAiResponsesCodec
 from ext_proc.engine.checkpoint import Decision
 from ext_proc.engine.exchange import Exchange
 from ext_proc.engine.pipeline import Binding, Pipeline
@@ -89,6 +92,9 @@ CODECS: tuple[tuple[tuple[Codec, ...], str], ...] = (
     (AUTO, "/mcp"),
     (AUTO, "/v1/models"),
     ((A2aCodec(),), "/agent"),
+    ((AnthropicCodec(),), "/v1/messages"),
+    ((GeminiCodec(),), "/v1beta/models/m:streamGenerateContent"),
+    ((OpenAiResponsesCodec(),), "/v1/responses"),
 )
 _MODES = (BodyMode.NONE, BodyMode.BUFFERED, BodyMode.STREAMED, BodyMode.FULL_DUPLEX_STREAMED, BodyMode.BUFFERED_PARTIAL)
 _LATE = Decision(denial=Deny("late", "late"))

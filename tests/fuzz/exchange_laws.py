@@ -17,15 +17,18 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ext_proc.codecs.a2a import A2aCodec
+from ext_proc.codecs.anthropic import AnthropicCodec
 from ext_proc.codecs.codec import Codec
+from ext_proc.codecs.gemini import GeminiCodec
 from ext_proc.codecs.mcp import McpCodec
 from ext_proc.codecs.openai_chat import OpenAiChatCodec
+from ext_proc.codecs.openai_responses import OpenAiResponsesCodec
 from ext_proc.engine.pipeline import Binding, Pipeline
 from ext_proc.engine.route import Route, RouteMatch, Rulebook
 from ext_proc.events import BodyMode
 from ext_proc.headers import Headers
 from ext_proc.limits import Limits
-from ext_proc.messages import Channel, RequestHead, ResponseHead
+from ext_proc.messages import Channel, Form, RequestHead, ResponseHead
 from ext_proc.policy import Policy
 from ext_proc.testing import HttpRequest, HttpResponse, Played, pass_through, whole
 from tests.exchange import text_policies as on_texts
@@ -108,18 +111,19 @@ def _finely(body: bytes) -> Sequence[bytes]:
     return list(cuttings(body))[-1]
 
 
-def _text_law(scene: _Scene) -> None:
+def _text_law(scene: _Scene, codec: Codec, path: str) -> None:
     """Where a policy ends the answer at an offset, no text past it reaches the client."""
     played = scene.play([Binding(on_texts.DenyAt(LONGEST_TEXT, CLOSING))], few_places)
     if played.client is None or played.client.status != 200:
         return
-    head = RequestHead("POST", "/v1/chat/completions", "", Headers())
+    head = RequestHead("POST", path, "", Headers())
     response = ResponseHead(200, Headers.of(content_type=played.client.headers.get("content-type", "")))
-    decoder = OpenAiChatCodec().response_decoder((), head, response, Limits())
+    decoder = codec.response_decoder((), head, response, Limits())
     texts: Counter[Channel] = Counter()
     for frame in (*decoder.feed(played.client.body), *decoder.close()):
         for piece in frame.pieces:
-            texts[piece.channel] += len(piece.text)
+            if piece.form is not Form.VALID_JSON:  # the strings in it are texts
+                texts[piece.channel] += len(piece.text)
     assert all(length <= LONGEST_TEXT + len(CLOSING) for length in texts.values()), "text past a denial has left"
 
 
@@ -137,7 +141,7 @@ _A2A_POLICIES: Policies = (
     lambda: on_texts.DenyWord("secret"),
     Watcher,
 )
-_OPENAI_POLICIES: Policies = (
+_LLM_POLICIES: Policies = (
     on_texts.Nothing,
     lambda: on_texts.Replace("the", "THE"),
     on_texts.Sentences,
@@ -164,7 +168,26 @@ def a2a_exchange(data: bytes) -> None:
 
 def openai_exchange(data: bytes) -> None:
     """A whole chat completion through small policies."""
+    _llm_exchange(OpenAiChatCodec(), "/v1/chat/completions", data)
+
+
+def responses_exchange(data: bytes) -> None:
+    """A whole exchange of OpenAI's responses through small policies."""
+    _llm_exchange(OpenAiResponsesCodec(), "/v1/responses", data)
+
+
+def anthropic_exchange(data: bytes) -> None:
+    """A whole exchange of Anthropic's format through small policies."""
+    _llm_exchange(AnthropicCodec(), "/v1/messages", data)
+
+
+def gemini_exchange(data: bytes) -> None:
+    """A whole exchange of Gemini's format, in events or in an array, through small policies."""
+    _llm_exchange(GeminiCodec(), "/v1beta/models/m:streamGenerateContent", data)
+
+
+def _llm_exchange(codec: Codec, path: str, data: bytes) -> None:
     choices, (asked, answered) = parts(data, 2)
-    scene = _Scene((OpenAiChatCodec(),), "/v1/chat/completions", choices, asked, answered)
-    _laws(scene, choices, _OPENAI_POLICIES)
-    _text_law(scene)
+    scene = _Scene((codec,), path, choices, asked, answered)
+    _laws(scene, choices, _LLM_POLICIES)
+    _text_law(scene, codec, path)

@@ -31,11 +31,13 @@ Exchange = tuple[bytes, bytes]  # the bodies of a request and of its answer
 
 
 @cache
-def _recorded(folder: str, pattern: str) -> Sequence[Exchange]:
-    """Recorded exchanges."""
+def _recorded(folder: str, pattern: str, api: str = "") -> Sequence[Exchange]:
+    """Recorded exchanges, of one API or of any."""
     found = []
     for path in sorted((DATA / folder).glob(pattern)):
         value = json.loads(path.read_text(encoding="utf-8"))
+        if api and value["api"] != api:
+            continue
         asked = (value["request_body"] or "").encode()
         found.append((asked[:LONGEST], _shortened(base64.b64decode(value["response_body_base64"]))))
     return found
@@ -57,6 +59,60 @@ def _shortened(answer: bytes) -> bytes:
 def chats() -> Sequence[Exchange]:
     """Recorded chat completions, whole and streamed."""
     return _recorded("streams", "*.json")
+
+
+@cache
+def responses() -> Sequence[Exchange]:
+    """Recorded responses, and one made up with every copy of a text."""
+    return [*_recorded("recorded", "0[67]?-*.json", api="responses"), (_json({"model": "m", "input": "the"}), _talk())]
+
+
+def _talk() -> bytes:
+    """A stream of one message, as OpenAI sends it."""
+    where, part = {"output_index": 0, "content_index": 0}, {"type": "output_text", "text": "the secret"}
+    item = {"type": "message", "id": "i", "content": [part]}
+    answer = {"object": "response", "id": "r", "model": "m", "status": "completed", "output": [item]}
+    values = [
+        {"type": "response.created", "response": {**answer, "status": "in_progress", "output": []}},
+        {"type": "response.output_item.added", "output_index": 0, "item": {**item, "content": []}},
+        *({"type": "response.output_text.delta", **where, "delta": text} for text in ("the se", "cret")),
+        {"type": "response.output_text.done", **where, "text": "the secret"},
+        {"type": "response.content_part.done", **where, "part": part},
+        {"type": "response.output_item.done", "output_index": 0, "item": item},
+        {"type": "response.completed", "response": answer},
+    ]
+    return b"".join(b"data: " + _json(value) + b"\n\n" for value in values)
+
+
+def completions() -> Sequence[Exchange]:
+    """Recorded completions of the older API, and some made up."""
+    choices = [{"index": 0, "text": "the secret", "logprobs": {"tokens": ["the"]}, "finish_reason": "stop"}]
+    asked = {"model": "m", "prompt": ["the", "secret"], "suffix": "the", "max_tokens": 5}
+    answer = _json({"object": "text_completion", "model": "m", "choices": choices})
+    found = _recorded("recorded", "*.json", api="completions_legacy")
+    return [*found, (_json(asked), answer), (_json({**asked, "prompt": [1, 2]}), answer)]
+
+
+def vectors() -> Sequence[Exchange]:
+    """Recorded embeddings, and some made up."""
+    data = [{"object": "embedding", "index": 0, "embedding": [0.5, -1.0]}]
+    answer = _json({"object": "list", "data": data, "model": "m", "usage": {"prompt_tokens": 1, "total_tokens": 1}})
+    inputs: list[Any] = ["the", ["the", "a"], [1, 2], [[1], [2]], [{"content": [{"type": "text", "text": "the"}]}]]
+    made_up = [(_json({"model": "m", "input": each}), answer) for each in inputs]
+    return [*_recorded("recorded", "*.json", api="embeddings"), *made_up]
+
+
+def messages() -> Sequence[Exchange]:
+    """Recorded exchanges of Anthropic's format."""
+    return _recorded("recorded", "*-anthropic*.json")
+
+
+@cache
+def contents() -> Sequence[Exchange]:
+    """Recorded exchanges of Gemini's format; the streams as arrays too."""
+    found = list(_recorded("recorded", "*-google*.json"))
+    streams = [(asked, answer) for asked, answer in found if answer.startswith(b"data:")]
+    return found + [(asked, b"[" + b",".join(re.findall(rb"data: (.*)\r", answer)) + b"]") for asked, answer in streams]
 
 
 @cache
@@ -128,7 +184,7 @@ def _examples() -> Sequence[bytes]:
 
 def _asked() -> list[bytes]:
     """Requests of all formats."""
-    return [asked for asked, _ in (*tool_calls(), *agent_tasks(), *chats())]
+    return [asked for asked, _ in (*tool_calls(), *agent_tasks(), *chats(), *messages(), *contents())]
 
 
 def _json(value: Any) -> bytes:
@@ -190,6 +246,8 @@ def _events() -> list[bytes]:
     # By the positions of their codecs in event_run.py.
     exchanges = [(0, each) for each in tool_calls()] + [(1, each) for each in chats()]
     exchanges += [(4, each) for each in agent_tasks()]
+    exchanges += [(5, each) for each in messages()[::3]] + [(6, each) for each in contents()[::3]]
+    exchanges += [(7, each) for each in responses()[::3]]
     found = []
     for number, (codec, exchange) in enumerate(exchanges * 2):
         any_of = Random(number).choice
@@ -255,10 +313,23 @@ _MAKERS: Mapping[str, Callable[[], list[bytes]]] = {
     "a2a_answer": lambda: _chosen([(answer,) for _, answer in agent_tasks()]),
     "openai_request": lambda: _chosen([(asked,) for asked, _ in chats()]),
     "openai_answer": lambda: _chosen([(answer,) for _, answer in chats()]),
+    "responses_request": lambda: _chosen([(asked,) for asked, _ in responses()]),
+    "responses_answer": lambda: _chosen([(answer,) for _, answer in responses()]),
+    "completions_request": lambda: _chosen([(asked,) for asked, _ in completions()]),
+    "completions_answer": lambda: _chosen([(answer,) for _, answer in completions()]),
+    "embeddings_request": lambda: _chosen([(asked,) for asked, _ in vectors()]),
+    "embeddings_answer": lambda: _chosen([(answer,) for _, answer in vectors()]),
+    "anthropic_request": lambda: _chosen([(asked,) for asked, _ in messages()]),
+    "anthropic_answer": lambda: _chosen([(answer,) for _, answer in messages()]),
+    "gemini_request": lambda: _chosen([(asked,) for asked, _ in contents()]),
+    "gemini_answer": lambda: _chosen([(answer,) for _, answer in contents()]),
     "auto": lambda: _chosen([(body,) for body in (*_examples(), *_asked())]),
     "mcp_exchange": lambda: _chosen(tool_calls()),
     "a2a_exchange": lambda: _chosen(agent_tasks()),
     "openai_exchange": lambda: _chosen(chats()),
+    "responses_exchange": lambda: _chosen(responses()),
+    "anthropic_exchange": lambda: _chosen(messages()),
+    "gemini_exchange": lambda: _chosen(contents()),
     "events": _events,
 }
 

@@ -11,9 +11,34 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from tests.fuzz.codec_laws import a2a_answer, a2a_request, auto, mcp_answer, mcp_request, openai_answer, openai_request
+from tests.fuzz.codec_laws import (
+    a2a_answer,
+    a2a_request,
+    anthropic_answer,
+    anthropic_request,
+    auto,
+    completions_answer,
+    completions_request,
+    embeddings_answer,
+    embeddings_request,
+    gemini_answer,
+    gemini_request,
+    mcp_answer,
+    mcp_request,
+    openai_answer,
+    openai_request,
+    responses_answer,
+    responses_request,
+)
 from tests.fuzz.event_laws import events
-from tests.fuzz.exchange_laws import a2a_exchange, mcp_exchange, openai_exchange
+from tests.fuzz.exchange_laws import (
+    a2a_exchange,
+    anthropic_exchange,
+    gemini_exchange,
+    mcp_exchange,
+    openai_exchange,
+    responses_exchange,
+)
 from tests.fuzz.framing_laws import content_encoding, json_documents, sse
 from tests.fuzz.scanning_laws import texts
 from tests.fuzz.wire_laws import wire
@@ -32,9 +57,22 @@ TARGETS: Mapping[str, Target] = {
     "a2a_answer": a2a_answer,
     "openai_request": openai_request,
     "openai_answer": openai_answer,
+    "responses_request": responses_request,
+    "responses_answer": responses_answer,
+    "completions_request": completions_request,
+    "completions_answer": completions_answer,
+    "embeddings_request": embeddings_request,
+    "embeddings_answer": embeddings_answer,
+    "anthropic_request": anthropic_request,
+    "anthropic_answer": anthropic_answer,
+    "gemini_request": gemini_request,
+    "gemini_answer": gemini_answer,
     "auto": auto,
     "mcp_exchange": mcp_exchange,
     "a2a_exchange": a2a_exchange,
     "openai_exchange": openai_exchange,
+    "responses_exchange": responses_exchange,
+    "anthropic_exchange": anthropic_exchange,
+    "gemini_exchange": gemini_exchange,
     "events": events,
 }

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from ext_proc.codecs.a2a import A2aCodec
+from ext_proc.codecs.anthropic import AnthropicCodec
 from ext_proc.codecs.auto import McpByBody
+from ext_proc.codecs.gemini import GeminiCodec
 from ext_proc.codecs.jsonrpc_frames import JsonDecoder
 from ext_proc.codecs.llm_frames import LlmFrame
 from ext_proc.codecs.mcp import McpCodec
@@ -136,9 +138,10 @@ def test_a_decoder_without_a_limit_is_found(name: str, monkeypatch: Patch) -> No
     assert broken(name) == "more is held than the limit"
 
 
-@pytest.mark.parametrize("name", ["mcp_answer", "a2a_answer", "openai_answer"])
+@pytest.mark.parametrize("name", ["mcp_answer", "a2a_answer", "openai_answer", "anthropic_answer", "gemini_answer"])
 def test_a_codec_that_promises_too_little_is_found(name: str, monkeypatch: Patch) -> None:
-    codec = {"mcp_answer": McpCodec, "a2a_answer": A2aCodec, "openai_answer": OpenAiChatCodec}[name]
+    codecs = {"mcp": McpCodec, "a2a": A2aCodec, "openai": OpenAiChatCodec, "anthropic": AnthropicCodec}
+    codec = {**codecs, "gemini": GeminiCodec}[name.removesuffix("_answer")]
     monkeypatch.setattr(codec, "answers", lambda self, requests: ())
     assert broken(name) == "a message that was not promised"
 

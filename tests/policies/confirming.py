@@ -6,6 +6,7 @@ Not here: any test.
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import time
 from collections.abc import Mapping
@@ -17,7 +18,8 @@ from ext_proc.headers import Headers
 from ext_proc.identity import Identity, Kind, from_claims
 from ext_proc.messages import RequestHead, ToolCall
 from ext_proc.pages import PublicPages
-from ext_proc.policy import Context, Exchanged, Keyspace, Page, Visit
+from ext_proc.policy import Context, Exchanged, Keyspace, Page, Respond, Visit
+from ext_proc.stores.embedded import EmbeddedStore
 from ext_proc.stores.store import Store
 from ext_proc.testing import HttpResponse, Played, call, response
 from ext_proc.trail import Trail
@@ -43,6 +45,10 @@ def policy(**parameters: Any) -> Confirm:
     return Confirm("ask", Parameters.model_validate({"tools": ["delete_*"], **parameters}))
 
 
+def _now() -> float:
+    return time.time()  # looked up each time: a test may have put it ahead
+
+
 class Gate(Town):
     """A route with confirm, whose pages people find at PAGES."""
 
@@ -51,7 +57,7 @@ class Gate(Town):
     ) -> None:
         self.confirm = policy() if confirm is None else confirm
         bound = Binding(self.confirm, timeout=PATIENCE)
-        super().__init__(bound, *more, store=store, **route)
+        super().__init__(bound, *more, store=EmbeddedStore.in_memory(_now) if store is None else store, **route)
         if pages:
             self.book = replace(self.book, pages=PublicPages("https://gate.example.com", "/gatehouse"))
 
@@ -112,21 +118,43 @@ YES = {"action": "accept", "content": {"confirmed": True}}
 DECLINE = {"action": "decline"}
 
 
+def context_of(
+    gate: Gate, claims: Mapping[str, Any] = ANN, store: Store | None = None, version: str = MODERN
+) -> Context[Any]:
+    """What the policy is given with a call, outside of the engine."""
+    head = RequestHead("POST", "/mcp", "tools.example", Headers([("mcp-protocol-version", version.encode())]))
+    identity = from_claims(claims, credential=str(claims.get("jti", "")))
+    exchanged = Exchanged(identity, "tools", "mcp", head, Trail("t"), "tools", time=time.time())
+    exchanged.store, exchanged.pages = store or gate.store, PAGES.rpartition("/")[0]
+    return Context(exchanged, gate.confirm.new_state(), "ask")
+
+
 async def asked_at_once(
-    gate: Gate, *sent: Mapping[str, Any], claims: Mapping[str, Any] = ANN, store: Store | None = None
+    gate: Gate,
+    *sent: Mapping[str, Any],
+    claims: Mapping[str, Any] = ANN,
+    store: Store | None = None,
+    version: str = MODERN,
 ) -> list[str]:
     """What the policy says of the params of calls that are all made at the same time: "on", or the reason."""
 
     async def one(params: Mapping[str, Any]) -> str:
-        head = RequestHead("POST", "/mcp", "tools.example", Headers([("mcp-protocol-version", MODERN.encode())]))
-        identity = from_claims(claims, credential=str(claims.get("jti", "")))
-        exchanged = Exchanged(identity, "tools", "mcp", head, Trail("t"), "tools", time=time.time())
-        exchanged.store, exchanged.pages = store or gate.store, PAGES.rpartition("/")[0]
-        context = Context(exchanged, gate.confirm.new_state(), "ask")
+        context = context_of(gate, claims, store, version)
         verdict = await gate.confirm.on_request(ToolCall({**call("delete_file"), "params": params}), context)
         return getattr(verdict, "reason", "on")
 
     return list(await asyncio.gather(*map(one, sent)))
+
+
+async def state_for(gate: Gate, store: Store) -> str:
+    """The state that a client with forms is handed out for ARGUMENTS, with what is kept in this store."""
+    params = {"name": "delete_file", "arguments": ARGUMENTS}
+    params["_meta"] = {"io.modelcontextprotocol/clientCapabilities": {"elicitation": FORM}}
+    verdict = await gate.confirm.on_request(
+        ToolCall({**call("delete_file"), "params": params}), context_of(gate, store=store)
+    )
+    assert isinstance(verdict, Respond)
+    return str(json.loads(verdict.body)["result"]["requestState"])
 
 
 def state_of(played: Played) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from ext_proc.messages import A2aRequest
 from ext_proc.policy import Deny
 from ext_proc.stores.store import StoreError
 from tests.policies.agent_exchanges import (
@@ -199,6 +200,25 @@ def test_a_task_is_its_servers() -> None:
     here = office()
     assert here.asks(on_task("GetTask", "t1"), ANN, server="billing") == "task-unknown"
     assert here.asks(send(contextId="c1"), BOB, server="billing") == ""
+
+
+def test_a_task_is_its_tenants() -> None:
+    """Two tenants' agents behind one server may call different tasks alike."""
+
+    def at(tenant: str, request: A2aRequest) -> A2aRequest:
+        return request.with_params({**request.params, "tenant": tenant})
+
+    here = Office()
+    for caller, tenant in ((ANN, "red"), (BOB, "blue")):
+        answer = hands_out("t1", "c1")
+        answer.request = at(tenant, send(contextId="c1"))
+        assert here.answers(answer, caller) == ""
+    for request in (on_task("GetTask", "t1"), send(taskId="t1"), send(referenceTaskIds=["t1"]), send(contextId="c1")):
+        asked = [here.asks(at(tenant, request), ANN) for tenant in ("red", "blue", "Red")]
+        assert asked[:2] == ["", "task-unknown"], request.value
+    shown = page(task("t1", "c1"), task("t2", "c2"))
+    shown.request = at("blue", on_list())
+    assert here.lists(shown) == []
 
 
 def test_callers_that_nobody_vouches_for_are_one_principal() -> None:

@@ -44,6 +44,7 @@ from tests.policies.confirming import (
     path_of,
     policy,
     result_of,
+    state_for,
     state_of,
     word,
 )
@@ -181,18 +182,17 @@ def test_of_retries_that_race_as_many_go_on_as_there_are_uses(uses: int) -> None
 
 def test_of_retries_that_race_over_two_hosts_and_one_redis_one_goes_on() -> None:
     hosts = [Gate(policy(keys=[Secret("k", b"0" * 32)])) for _ in range(2)]
-    state = state_of(hosts[0].call())
-    params = {
-        "name": "delete_file",
-        "arguments": ARGUMENTS,
-        "requestState": state,
-        "inputResponses": {KEY: YES},
-    }
 
     async def race(server: RedisServer) -> list[str]:
         place = RedisPlace(server)
         stores = [await place.open() for _ in hosts]
         try:
+            params = {
+                "name": "delete_file",
+                "arguments": ARGUMENTS,
+                "requestState": await state_for(hosts[0], stores[0]),
+                "inputResponses": {KEY: YES},
+            }
             came = await asyncio.gather(
                 *(asked_at_once(host, *[params] * 5, store=store) for host, store in zip(hosts, stores, strict=True))
             )

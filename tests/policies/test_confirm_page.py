@@ -28,6 +28,7 @@ from tests.policies.confirming import (
     forms_of,
     path_of,
     policy,
+    result_of,
     word,
 )
 from tests.policies.town import Broken, Interleaving, reason, went_on
@@ -147,7 +148,7 @@ def test_nobody_decides_at_a_page_where_a_scorer_does() -> None:
     assert gate.visit(path, confirm=scored).status == 404
 
 
-@pytest.mark.parametrize("path", ["/", "/r", "/r/", NOBODY, "/r/../x", "/r/short", "/x" + NOBODY, NOBODY + "/"])
+@pytest.mark.parametrize("path", ["/r", "/r/", NOBODY, "/r/../x", "/r/short", "/x" + NOBODY, NOBODY + "/"])
 def test_there_is_no_other_page(path: str) -> None:
     assert Gate().visit(path).status == 404
 
@@ -204,6 +205,29 @@ def test_a_decision_is_made_once_and_stays(choice: str, slug: str) -> None:
     said = {"approve": "It was allowed", "deny": "It was refused"}[choice]
     assert f"{said} by <code>&quot;ann&quot;</code>, at 20" in shown.body
     assert [went_on(gate.call(version=LEGACY)) for _ in range(2)] == [choice == "approve", False]
+
+
+def test_who_says_no_may_say_why_and_the_model_reads_it() -> None:
+    gate = Gate()
+    path = asked(gate)
+    form = forms_of(gate.visit(path))["deny"]
+    why = "not on\r\n Fridays <b>\u202e" + "x" * 1000
+    gate.visit(path, form={**form, "why": why})
+    told = gate.call(elicitation=URL)
+    assert (went_on(told), reason(told)) == (False, "confirmation-denied")
+    (block,) = result_of(told)["content"]
+    assert block["text"].startswith("this call was refused by a person who was asked: not on Fridays <b>")
+    assert len(block["text"]) < 600
+    shown = gate.visit(path).body
+    assert "The reason given: not on Fridays &lt;b&gt;\u27e8U+202E" in shown
+    assert "Fridays" not in repr([entry.as_dict() for entry in told.trail.entries])
+
+
+def test_a_yes_says_no_why() -> None:
+    gate = Gate()
+    path = asked(gate)
+    gate.visit(path, form={**forms_of(gate.visit(path))["approve"], "why": "because"})
+    assert "because" not in gate.visit(path).body
 
 
 def test_a_form_without_its_token_or_with_anothers_decides_nothing() -> None:
@@ -304,6 +328,19 @@ def test_a_grant_copied_to_another_request_is_none() -> None:
     assert entry is not None
     asyncio.run(space.write([Write(keys[1], entry.value, 60.0)]))
     assert not went_on(gate.call({"path": "/other"}, version=LEGACY))
+
+
+def test_a_grant_copied_to_another_request_is_none_for_the_state_that_names_that_one() -> None:
+    gate = Gate()
+    path, waits = asked(gate), gate.call({"path": "/other"}, elicitation=URL)
+    gate.decide(path)
+    space = Keyspace(gate.store, "ask")
+    entry = asyncio.run(space.get(record_of(path)))
+    assert entry is not None
+    record = record_of(path_of(elicitation_of(waits)["url"]))
+    asyncio.run(space.write([Write(record, entry.value, 60.0)]))
+    back = gate.retry(waits, {"action": "accept"}, arguments={"path": "/other"}, elicitation=URL)
+    assert (went_on(back), reason(back)) == (False, "confirmation-expired")
 
 
 def test_the_store_that_fails_is_said_so() -> None:

@@ -50,6 +50,10 @@ def form(name: str = "value", **field: Any) -> dict[str, Any]:
         "p\u00e1ssword",
         "\uff50assword",
         "pass\u200bword",
+        "pass\u3164word",  # a letter that shows nothing
+        "p\u0430ssword",  # Cyrillic
+        "\u0430piKey",
+        "\u03a4OKEN",  # Greek
     ],
 )
 def test_a_field_for_a_secret_is_seen_by_its_name_and_its_label(name: str) -> None:

@@ -171,9 +171,13 @@ def test_another_server_or_an_ambiguous_one_is_denied(url: str, expected: str) -
 
 
 @pytest.mark.parametrize(
-    "kind", ["mcp:https://docs.example.com/mcp", "mcp:connector_gmail", "mcp:", "x://docs.example.com"]
+    "kind",
+    [
+        *("mcp:https://docs.example.com/mcp", "mcp:connector_gmail", "mcp:", "x://docs.example.com"),
+        *("MCP", " mcp", "mcp\n", "Web_Search", "web search", "web_se\u0430rch"),
+    ],
 )
-def test_a_kind_cannot_be_made_to_read_like_an_allowed_server(kind: str) -> None:
+def test_a_kind_cannot_be_made_to_read_like_another(kind: str) -> None:
     assert reason(asked({"type": kind})) == "hosted-tool-ambiguous"
     everything = [{"hosted": ["*"], "allow": True}]
     assert reason(asked({"type": kind}, rules=everything)) == "hosted-tool-ambiguous"

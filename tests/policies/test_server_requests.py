@@ -358,6 +358,8 @@ def test_a_form_does_not_ask_for_secrets(wire: Wire, secrets: str, expected: str
         ({"maxTokens": "9"}, {}, "server-request-malformed"),
         ({"maxTokens": True}, {}, "server-request-malformed"),
         ({"maxTokens": None}, {}, "server-request-malformed"),
+        ({"maxTokens": 0}, {}, "server-request-malformed"),
+        ({"maxTokens": -1}, {}, "server-request-malformed"),
         ({"messages": SAMPLE["messages"] * 3}, {"messages": 2}, "sampling-too-much"),
         ({"messages": {}}, {}, "server-request-malformed"),
         ({"tools": [{"name": "x", "inputSchema": {}}]}, {}, "sampling-with-tools"),
@@ -385,6 +387,8 @@ def test_what_is_asked_is_bounded_in_size(wire: Wire) -> None:
     long = {**FORM, "message": "x" * 2000}
     assert reason(wire(town(request_size=2000), "elicitation/create", long)) == "server-request-too-large"
     assert reason(wire(town(request_size=3000), "elicitation/create", long)) == ""
+    named = [{"methods": ["*x"], "allow": False}]
+    assert reason(wire(town(rules=named, request_size=2000), "x" * 2000, {})) == "server-request-too-large"
 
 
 def test_one_result_asks_for_so_much_and_no_more() -> None:

@@ -20,11 +20,12 @@ from ext_proc.stores.store import Store, Write
 from ext_proc.trail import Trail
 from gatehouse_policies.pinned_servers import PinnedServers
 from gatehouse_policies.tool_examination import Checks
-from gatehouse_policies.tool_judgement import TOO_MANY, Judge, Judged
+from gatehouse_policies.tool_judgement import TOO_MANY, Judge, Judged, Place, fingerprint_of
 from tests.policies.town import Interleaving
 
 CHECKS = Checks("deny", "quarantine", plain=True, largest=10_000)
 NEVER = float("inf")
+ONLY = Place()  # a page that is all of its list
 
 
 class Writing(Interleaving):
@@ -57,10 +58,10 @@ class Host:
         return Context(exchanged, None, "p")
 
     async def tools(
-        self, *tools: dict[str, Any], server: str = "docs", now: float = 10.0, last: bool = True, until: float = NEVER
+        self, *tools: dict[str, Any], server: str = "docs", now: float = 10.0, at: Place = ONLY, until: float = NEVER
     ) -> Judged:
         examined = [CHECKS.of_tool(tool) for tool in tools]
-        return await self.judge.tools(tools, examined, last=last, until=until, ctx=self.ctx(server, now))
+        return await self.judge.tools(tools, examined, at=at, until=until, ctx=self.ctx(server, now))
 
 
 def tool(name: str, **parts: Any) -> dict[str, Any]:
@@ -89,6 +90,14 @@ async def test_of_two_servers_that_list_one_name_at_once_one_has_it(store: Writi
     judged = await asyncio.gather(*(Host(store).tools(tool("read"), server=server) for server in "abcd"))
     assert sorted(len(each.held) for each in judged) == [0, 1, 1, 1]
     assert {why for each in judged for whys in each.held.values() for why in whys} == {"name-taken"}
+
+
+async def test_many_servers_that_are_listed_for_the_first_time_at_once_are_in_nobodys_way(store: Writing) -> None:
+    def tools(server: int) -> list[dict[str, Any]]:
+        return [tool(f"from_{server}_number_{number}") for number in range(40)]
+
+    judged = await asyncio.gather(*(Host(store).tools(*tools(n), server=f"server-{n}") for n in range(12)))
+    assert [each.held for each in judged] == [{}] * 12
 
 
 async def test_of_two_definitions_that_two_hosts_are_shown_at_once_none_is_lost(store: Writing) -> None:
@@ -140,3 +149,76 @@ async def test_the_bytes_that_are_kept_are_counted(store: Writing) -> None:
     sizes = [version.size for pin in kept.pins.values() for version in pin.approved]
     assert kept.head is not None
     assert (kept.head.bytes, sorted(sizes)) == (sum(sizes), [0, max(sizes)])
+
+
+def page(asked: object, follows: object) -> Place:
+    """Where a page stands, by its cursors."""
+    return Place(fingerprint_of(asked), fingerprint_of(follows))
+
+
+async def closed(store: Store) -> bool:
+    head = (await Ledger(Keyspace(store, f"shared.{SPACE}")).server("docs")).head
+    return head is not None and head.closed
+
+
+async def test_a_first_listing_is_over_with_the_page_that_its_cursors_lead_to(store: Writing) -> None:
+    one, other = Host(store), Host(store)
+    await one.tools(tool("first"), at=page(None, "2"))
+    for cursor in ("99", "", 7):  # made up: whatever the server says to it
+        assert (await other.tools(tool(f"made_up_{cursor}"), at=page(cursor, None))).held == {}
+        assert not await closed(store)
+    # Another host, which has seen nothing of the pages before.
+    await one.tools(tool("second"), at=page("2", "3"))
+    await other.tools(tool("third"), at=page("3", None))
+    assert await closed(store)
+    assert set((await one.tools(tool("fourth"), now=12.0)).held) == {"fourth"}
+
+
+async def test_the_last_page_ends_a_first_listing_whichever_host_saw_the_one_before(store: Writing) -> None:
+    one, other = Host(store), Host(store)
+    await one.tools(tool("first"), at=page(None, "2"))
+    await other.tools(tool("first"), at=page(None, "2"))
+    await one.tools(tool("second"), at=page("2", "3"))
+    await other.tools(tool("first"), at=page("3", None))  # nothing that is new to it
+    assert await closed(store)
+
+
+async def test_what_a_made_up_cursor_leads_to_is_no_way_to_the_end(store: Writing) -> None:
+    host = Host(store)
+    await host.tools(tool("first"), at=page(None, "2"))
+    await host.tools(tool("made_up"), at=page("50", "51"))
+    await host.tools(tool("last"), at=page("51", None))
+    assert not await closed(store)
+    await host.tools(tool("second"), at=page("2", None))
+    assert await closed(store)
+
+
+async def test_pages_that_lead_back_end_with_the_time_for_a_first_listing(store: Writing) -> None:
+    host = Host(store)
+    for number in range(4):
+        at = page(None if not number else number % 2, (number + 1) % 2)
+        assert (await host.tools(tool(f"number_{number}"), at=at, now=10.0 + number)).held == {}
+    assert set((await host.tools(tool("later"), at=page(0, 1), now=400.0)).held) == {"later"}
+    assert await closed(store)
+
+
+async def test_an_answer_to_a_request_that_nobody_knows_ends_no_first_listing(store: Writing) -> None:
+    host = Host(store)
+    assert (await host.tools(tool("first"), at=Place(Place.UNKNOWN))).held == {}
+    assert not await closed(store)
+
+
+async def test_a_list_of_nothing_begins_nothing(store: Writing) -> None:
+    host = Host(store)
+    await host.tools()
+    assert not await closed(store)
+    assert (await host.tools(tool("read"), now=4000.0)).held == {}
+    assert await closed(store)
+    await host.tools(now=4001.0)
+    assert set((await host.tools(tool("send"), now=4002.0)).held) == {"send"}
+
+
+async def test_a_host_whose_clock_is_behind_sees_the_same_first_listing(store: Writing) -> None:
+    await Host(store).tools(tool("first"), at=page(None, "2"), now=100.0)
+    assert (await Host(store).tools(tool("second"), at=page("2", None), now=98.0)).held == {}
+    assert await closed(store)

@@ -83,6 +83,12 @@ async def test_a_definition_speaks_of_no_tool_that_others_alone_have(parts: dict
         assert await found(made, "read", "evil", _meta=parts) == ()
 
 
+async def test_who_has_tools_itself_speaks_of_no_others_either() -> None:
+    async with ledger(("send_mail", "mail"), ("look_up", "evil")) as made:
+        assert await found(made, "read", "evil", description="Use send_mail afterwards.") == (MENTIONS,)
+        assert await found(made, "read", "evil", description="Use look_up afterwards.") == ()
+
+
 async def test_names_are_read_again_after_a_second_or_when_they_changed() -> None:
     async with ledger(("send", "mail")) as made:
         names = AllNames(True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import json
 from collections.abc import Mapping, Sequence
@@ -17,14 +18,19 @@ from pydantic import ValidationError
 
 from ext_proc.bundle_file import FOLDER_KEY
 from ext_proc.engine.pipeline import Binding
+from ext_proc.headers import Headers
+from ext_proc.identity import UNKNOWN
+from ext_proc.messages import McpRequest, RequestHead, ToolList
 from ext_proc.pins.canonical import canonical, definition_of, digest_of
 from ext_proc.pins.ledger import SPACE, Ledger
 from ext_proc.pins.lock import Lock, render_lock
 from ext_proc.pins.records import QUARANTINED, approved
+from ext_proc.policy import Context, Deny, Exchanged, StoreError
 from ext_proc.stores.embedded import EmbeddedStore
 from ext_proc.stores.keyspace import Keyspace
 from ext_proc.stores.store import Store
 from ext_proc.testing import HttpResponse, Played, call, response
+from ext_proc.trail import Trail
 from gatehouse_policies.tool_access import Parameters as AccessParameters
 from gatehouse_policies.tool_access import ToolAccess
 from gatehouse_policies.tool_pinning import Parameters, ToolPinning
@@ -174,7 +180,7 @@ def test_what_one_callers_list_shows_counts_for_all_and_on_other_hosts(place: Pl
 
 def test_all_pages_of_the_first_listing_are_trusted_and_none_after_the_last(place: Place) -> None:
     assert place.shown(READ, nextCursor="2") == ["read_file"]
-    assert place.shown(SEND) == ["send_email"]
+    assert names(place.play({**LIST, "params": {"cursor": "2"}}, response(result(SEND)))) == ["send_email"]
     assert place.shown({"name": "third", "inputSchema": {}}, nextCursor="4") == []
 
 
@@ -186,9 +192,9 @@ def test_a_server_cannot_keep_its_first_listing_open() -> None:
 
 def test_ten_thousand_tools_are_bounded_and_those_within_the_bound_work() -> None:
     place = Place(tools=100)
-    many = [{"name": f"tool_number_{n}", "inputSchema": {"type": "object"}} for n in range(10_000)]
-    played = place.listed(*many)
-    assert names(played) == [tool["name"] for tool in many[:100]]
+    tools = [{"name": f"tool_number_{n}", "inputSchema": {"type": "object"}} for n in range(10_000)]
+    played = place.listed(*tools)
+    assert names(played) == [tool["name"] for tool in tools[:100]]
     assert why(played) == "held back 9900 of 10000 tools: too-many-tools"
     assert place.called("tool_number_99") == ""
     assert place.called("tool_number_100") == "tool-unpinned"
@@ -196,21 +202,100 @@ def test_ten_thousand_tools_are_bounded_and_those_within_the_bound_work() -> Non
     assert place.shown({"name": "one_more", "inputSchema": {}}) == []
 
 
-def test_a_list_for_which_there_is_no_time_is_denied_and_goes_on_where_it_stopped() -> None:
-    place = Place(binding=lambda pins: Binding(pins, timeout=0.02))
-    many = [changed(READ, name=f"tool_number_{n}", title="x" * 2000) for n in range(200)]
-    for _ in range(200):
-        played = place.listed(*many)
-        if not played.trail.denied:
-            break
-        assert reason(played) in ("tools-unexamined", "timeout")
-    assert len(names(played)) == 200
+class Service:
+    """A policy in an event loop that goes on between exchanges, as the service's does."""
+
+    def __init__(self, store: Store | None = None, **parameters: Any) -> None:
+        self.store = EmbeddedStore.in_memory() if store is None else store
+        self.policy = ToolPinning("pins", Parameters.model_validate(parameters))
+
+    async def listed(self, tools: Sequence[Mapping[str, Any]], seconds: float = PATIENCE, server: str = "files") -> str:
+        """Why a list is denied within some seconds; "" where it is not."""
+        head = RequestHead("POST", "/mcp", "", Headers())
+        exchanged = Exchanged(UNKNOWN, "r", "mcp", head, Trail("t"), server, now=0.0, time=1.0, store=self.store)
+        ctx = Context(exchanged, None, "pins")
+        ctx.deadline = seconds
+        page = ToolList({"jsonrpc": "2.0", "id": 1, "result": {"tools": tools}}, request=McpRequest(LIST))
+        verdict = await self.policy.on_response(page, ctx)
+        return verdict.reason if isinstance(verdict, Deny) else ""
+
+    async def is_looked_at(self, server: str) -> bool:
+        """Whether a server's list was looked at to its end."""
+        head = (await Ledger(Keyspace(self.store, f"shared.{SPACE}")).server(server)).head
+        return head is not None and head.closed
+
+
+def going_on() -> set[asyncio.Task[Any]]:
+    """What goes on beside this test."""
+    return asyncio.all_tasks() - {asyncio.current_task()}
+
+
+def many(count: int, prefix: str = "tool") -> list[dict[str, Any]]:
+    return [changed(READ, name=f"{prefix}_number_{n}", title=f"{n} " * 300) for n in range(count)]
+
+
+async def test_a_list_for_which_there_is_no_time_is_denied_and_looked_at_to_its_end_all_the_same() -> None:
+    service = Service()
+    assert await service.listed(many(300), 0.001) == "tools-unexamined"
+    await asyncio.gather(*going_on())
+    kept = await Ledger(Keyspace(service.store, f"shared.{SPACE}")).server("files")
+    assert kept.head is not None
+    assert (len(kept.pins), kept.head.closed, {pin.state for pin in kept.pins.values()}) == (300, True, {"pinned"})
+    assert await service.listed(many(300)) == ""
+
+
+async def test_who_lists_again_waits_for_the_look_that_goes_on() -> None:
+    service = Service()
+    assert await service.listed(many(100), 0.001) == "tools-unexamined"
+    (looking,) = going_on()
+    again = asyncio.create_task(service.listed(many(100)))
+    await asyncio.sleep(0)
+    assert going_on() == {looking, again}
+    assert await again == ""
+
+
+async def test_a_few_lists_are_looked_at_beyond_their_exchanges_and_no_more() -> None:
+    service = Service()
+    lists = [service.listed(many(100, f"from_{letter}"), 0.001, letter) for letter in "abcdefgh"]
+    assert await asyncio.gather(*lists) == ["tools-unexamined"] * 8
+    assert await service.listed([SEND], server="mail") == ""  # there is room for who needs no more time
+    await asyncio.wait(going_on())
+    assert [letter for letter in "abcdefgh" if await service.is_looked_at(letter)] == ["a", "b", "c", "d"]
+
+
+async def test_who_waits_no_longer_ends_a_look_that_nobody_keeps() -> None:
+    service = Service()
+    await asyncio.gather(*(service.listed(many(100, f"from_{letter}"), 0.001, letter) for letter in "abcd"))
+    one_more = asyncio.create_task(service.listed(many(100, "more"), server="more"))
+    await asyncio.sleep(0)
+    one_more.cancel()
+    await asyncio.wait(going_on())
+    assert [name for name in ("a", "b", "c", "d", "more") if await service.is_looked_at(name)] == ["a", "b", "c", "d"]
+
+
+async def test_what_is_looked_at_ends_with_the_bundle() -> None:
+    service = Service()
+    assert await service.listed(many(200), 0.001) == "tools-unexamined"
+    await service.policy.close()
+    assert going_on() == set()
+    assert not await service.is_looked_at("files")
+
+
+async def test_a_look_that_fails_after_its_exchange_is_told_to_who_lists_again() -> None:
+    unheard: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: unheard.append(context))
+    service = Service(Broken())
+    assert await service.listed(many(100), 0.001) == "tools-unexamined"
+    await asyncio.wait(going_on())
+    with pytest.raises(StoreError, match="gone"):
+        await service.listed(many(100))
+    gc.collect()
+    assert unheard == []
 
 
 def test_where_changes_are_only_noted_a_list_for_which_there_is_no_time_passes() -> None:
     place = Place(on_change="note", binding=lambda pins: Binding(pins, timeout=0.02, deny_on_error=False))
-    many = [changed(READ, name=f"tool_number_{n}", title="x" * 2000) for n in range(300)]
-    played = place.listed(*many)
+    played = place.listed(*many(300))
     assert len(names(played)) == 300
     assert why(played) in ("noted: tools-unexamined", "timeout")
 
@@ -224,6 +309,77 @@ def test_standing_last_on_its_route_it_sees_what_the_server_says_and_not_what_ot
     answer = response({"jsonrpc": "2.0", "id": 1, "result": {"tools": [READ, SEND]}})
     assert names(place.play(LIST, answer, BOB)) == ["read_file"]
     assert names(place.play(LIST, answer, ANN)) == ["read_file", "send_email"]
+
+
+CHANGED_TOO = {"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}
+
+
+def result(*tools: Mapping[str, Any], id: int = 1, **more: Any) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "id": id, "result": {"tools": list(tools), **more}}
+
+
+def streamed(*messages: Mapping[str, Any]) -> HttpResponse:
+    events = b"".join(b"data: " + json.dumps(message).encode() + b"\n\n" for message in messages)
+    return HttpResponse(events, headers={"content-type": "text/event-stream"}, sized=False)
+
+
+def messages_in(played: Played) -> list[Any]:
+    """What a client reads of a stream."""
+    assert played.client is not None
+    return [json.loads(event.removeprefix(b"data: ")) for event in played.client.body.split(b"\n\n") if event]
+
+
+def test_every_list_of_a_stream_is_looked_at_whatever_its_id_and_what_stands_between(place: Place) -> None:
+    place.listed(READ, SEND)
+    poisoned = result(changed(READ, title="x"), SEND)
+    played = place.play(LIST, streamed(CHANGED_TOO, result(READ, SEND), CHANGED_TOO, poisoned, result(READ, id=9)))
+    assert messages_in(played) == [CHANGED_TOO, result(READ, SEND), CHANGED_TOO, result(SEND), result(id=9)]
+
+
+def test_a_list_that_comes_on_a_stream_of_its_own_is_looked_at(place: Place) -> None:
+    place.listed(READ, SEND)
+    headers = {"last-event-id": "4"}
+    played = place.play(None, streamed(result(changed(READ, title="x"), SEND, id=4)), method="GET", headers=headers)
+    assert messages_in(played) == [result(SEND, id=4)]
+    assert place.called("read_file") == "tool-quarantined"
+
+
+def test_every_list_of_a_batch_is_looked_at(place: Place) -> None:
+    place.listed(READ, SEND)
+    both = response([result(READ, SEND), result(changed(READ, title="x"), SEND, id=2)])
+    played = place.play([LIST, {**LIST, "id": 2}], both, version="2025-03-26")
+    assert played.client is not None
+    assert played.client.json == [result(READ, SEND), result(SEND, id=2)]
+    calls = [call("read_file", id=3), call("send_email", id=4), call("nothing", id=5)]
+    played = place.play(calls, response([{"jsonrpc": "2.0", "id": 4, "result": {}}]), version="2025-03-26")
+    assert played.upstream is not None
+    assert json.loads(played.upstream.body) == calls[1:2]
+
+
+def test_tools_that_move_between_pages_are_no_change(place: Place) -> None:
+    place.listed(READ, nextCursor="2")
+    place.play({**LIST, "params": {"cursor": "2"}}, response(result(SEND)))
+    assert place.shown(SEND, nextCursor="2") == ["send_email"]
+    assert place.shown(SEND, READ) == ["send_email", "read_file"]
+
+
+def test_one_name_with_another_definition_on_the_next_page_is_held_back(place: Place) -> None:
+    assert place.shown(READ, nextCursor="2") == ["read_file"]
+    assert names(place.play({**LIST, "params": {"cursor": "2"}}, response(result(changed(READ, title="x"))))) == []
+    assert place.called("read_file") == "tool-quarantined"
+
+
+def test_a_caller_that_makes_a_cursor_up_does_not_end_the_first_listing(place: Place) -> None:
+    place.listed(READ, nextCursor="2")
+    place.play({**LIST, "params": {"cursor": "999"}}, response(result()), BOB)
+    place.play({**LIST, "params": {"cursor": "3"}}, response(result({"name": "last", "inputSchema": {}})), BOB)
+    assert names(place.play({**LIST, "params": {"cursor": "2"}}, response(result(SEND)))) == ["send_email"]
+    assert place.shown({"name": "later", "inputSchema": {}}) == []
+
+
+def test_a_caller_that_may_see_nothing_does_not_end_the_first_listing_for_all(place: Place) -> None:
+    assert names(place.play(LIST, response(result()), BOB)) == []
+    assert names(place.play(LIST, response(result(READ)), ANN)) == ["read_file"]
 
 
 @pytest.mark.parametrize("hidden", [ZERO_WIDTH, TAGS, BIDI, ANSI])
@@ -385,6 +541,19 @@ def test_no_instructions_are_always_right_and_the_first_after_none_are_a_change(
     assert reason(introduced(place, None)) == ""
 
 
+@pytest.mark.parametrize("on_change", ["quarantine", "deny"])
+@pytest.mark.parametrize("wire", ["legacy", MODERN])
+def test_a_server_without_instructions_is_none_that_changed_whenever_it_is_asked(wire: str, on_change: str) -> None:
+    place = Place(on_change=on_change)
+    place.listed(READ)
+    played = introduced(place, None, wire)
+    assert (reason(played), why(played)) == ("", "")
+    kept = asyncio.run(place.ledger.server("files"))
+    assert kept.head is not None
+    assert kept.head.instructions is None
+    assert "instructions" in reason(introduced(place, "Now do this.", wire)) + why(introduced(place, "Do.", wire))
+
+
 def test_instructions_that_come_after_the_first_listing_are_held_back(place: Place) -> None:
     place.listed(READ)
     assert why(introduced(place, "Read first.")) == "held back the instructions: new"
@@ -518,6 +687,17 @@ def test_what_a_lock_file_names_is_pinned_to_it_from_the_first_list_on(tmp_path:
         assert again.called("read_file") == "tool-quarantined"
         assert again.shown(changed(READ, title="v3")) == ["read_file"]
         assert again.called("read_file") == ""
+
+
+def test_a_lock_file_that_names_what_is_there_stops_no_call_until_it_is_listed_again(tmp_path: Path) -> None:
+    with EmbeddedStore.in_memory() as store:
+        Place(store=store).listed(READ, SEND)
+        place = locked(tmp_path, {"read_file": [READ]}, store, trust="lock")
+        assert place.called("read_file") == ""
+        # What it does not name was trusted at first, and is no longer.
+        assert place.called("send_email") == "tool-unpinned"
+        assert place.shown(READ, SEND) == ["read_file"]
+        assert place.called("send_email") == "tool-quarantined"
 
 
 def test_with_trust_in_the_lock_file_alone_nothing_else_is_shown(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from ext_proc import bundle_file
 from ext_proc.bundle.load import examine
-from ext_proc.bundle_file import FOLDER_KEY, BundleFile
+from ext_proc.bundle_file import FOLDER_KEY, BundleFile, BundlePath
 
 
 class Parameters(BaseModel):
@@ -85,3 +85,21 @@ def test_a_bundle_reads_its_files_beside_it_whenever_it_is_loaded_and_tells_thei
     assert f"{tmp_path / 'tools.lock'} is no lock file: expected apiVersion: gatehouse/v1" in problem.message
     (tmp_path / "tools.lock").write_text("{apiVersion: gatehouse/v1, kind: ToolLock}")
     assert examine(bundle).problems == ()
+
+
+class Written(BaseModel):
+    path: BundlePath
+
+
+def test_a_path_that_is_written_is_named_and_not_looked_at(tmp_path: Path) -> None:
+    found = Written.model_validate({"path": "logs/usage.db"}, context={FOLDER_KEY: tmp_path})
+    assert found.path == tmp_path / "logs" / "usage.db"
+    assert Written.model_validate({"path": "/var/x.db"}, context={FOLDER_KEY: tmp_path}).path == Path("/var/x.db")
+    assert Written.model_validate(found.model_dump()).path == found.path
+    assert Written.model_json_schema()["properties"]["path"] == {"type": "string", "title": "path of a file"}
+
+
+@pytest.mark.parametrize("value", ["", "a\0b", 7, None])
+def test_what_is_no_path_is_refused(value: object) -> None:
+    with pytest.raises(ValidationError, match="expected the path of a file"):
+        Written.model_validate({"path": value})

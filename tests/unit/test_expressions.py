@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from ext_proc.expressions import FUNCTIONS, MAX_LENGTH, VARIABLES, Condition, Expression, ExpressionError
+from ext_proc.expressions import FUNCTIONS, MAX_LENGTH, VARIABLES, Condition, Expression, ExpressionError, Formula
 
 CALL: dict[str, Any] = {
     "identity": {"kind": "verified", "subject": "ada", "groups": ["admin", "dev"], "tenant": "acme"},
@@ -173,3 +173,39 @@ import cel.cli
 assert cel.cli.__file__
 """
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+
+
+COUNTS = ("input_tokens", "output_tokens")
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("input_tokens * 3 + output_tokens", 19),
+        ("input_tokens > 4 ? 2 : 1", 2),
+        ("output_tokens / 3", 1),
+        ("7", 7),
+    ],
+)
+def test_a_formula_yields_a_whole_number(source: str, expected: int) -> None:
+    assert Formula(source, COUNTS).value({"input_tokens": 5, "output_tokens": 4}) == expected
+
+
+@pytest.mark.parametrize("source", ["tokens", "identity.sub", "input_tokens +", "input_tokens.frob()", "1 + " * 2000])
+def test_a_formula_that_means_nothing_is_found_when_it_is_compiled(source: str) -> None:
+    with pytest.raises(ExpressionError):
+        Formula(source, COUNTS)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "input_tokens / (output_tokens - 4)",
+        "input_tokens > 1",
+        "input_tokens * 1.5",
+        "9223372036854775807 + input_tokens",
+    ],
+)
+def test_a_formula_that_fails_or_yields_something_else_raises(source: str) -> None:
+    with pytest.raises(ExpressionError):
+        Formula(source, COUNTS).value({"input_tokens": 5, "output_tokens": 4})

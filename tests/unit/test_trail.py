@@ -82,3 +82,17 @@ def test_as_plain_values_durations_are_milliseconds() -> None:
             "count": 1,
         }
     ]
+
+
+def test_the_path_has_each_policy_once_with_its_gravest_word() -> None:
+    trail = Trail("t")
+    for policy, word, enforced in (
+        ("access", Word.ALLOW, True),
+        ("tone", Word.ALLOW, False),
+        ("tone", Word.DENY, False),
+        ("access", Word.CHANGE, True),
+        ("meter", Word.SKIP, True),
+        ("access", Word.ALLOW, True),
+    ):
+        trail.record(Entry(policy, Stage.REQUEST, word, "", 0.0, enforced))
+    assert trail.path() == ("access:change", "tone:deny:shadow", "meter:skip")

@@ -156,6 +156,22 @@ def test_what_is_probably_not_meant_is_a_warning(changes: dict[str, Any], path: 
     assert words in warning.message
 
 
+def test_a_policy_that_sees_answers_after_others_changed_them_is_a_warning() -> None:
+    bundle = good()
+    bundle["store"] = {"hosts": "one"}
+    bundle["policies"][0].update(type="tool-access", parameters={"rules": [{"tools": ["a"], "allow": False}]})
+    bundle["policies"].append({"name": "pins", "type": "gatehouse_policies.tool_pinning:ToolPinning"})
+    first = bundle["policies"][0]["name"]
+    found = {}
+    for order in ((first, "pins"), ("pins", first)):
+        bundle["routes"][0]["policies"] = list(order)
+        result = examined(bundle)
+        assert result.problems == ()
+        found[order[0]] = [(warning.path, warning.message) for warning in result.warnings]
+    message = f"{first} may change answers before it sees them: put it behind"
+    assert found == {first: [], "pins": [("routes[0].policies[0]", message)]}
+
+
 @pytest.mark.parametrize("protocol", ["mcp", "openai", "auto"])
 def test_a_policy_for_several_protocols_is_heard_on_a_route_of_each(protocol: str) -> None:
     bundle = good()

@@ -13,13 +13,14 @@ import pytest
 from typer.testing import CliRunner
 
 from ext_proc import policy
+from ext_proc.bundle_file import FOLDER_KEY
 from ext_proc.cli import app
 from ext_proc.headers import Headers
 from ext_proc.identity import Identity, Kind
 from ext_proc.messages import RequestHead
 from ext_proc.stores.embedded import EmbeddedStore
 from ext_proc.stores.keyspace import Keyspace
-from ext_proc.testing import call, play
+from ext_proc.testing import call, in_force, play
 from ext_proc.trail import Trail
 
 DOCUMENT = (Path(__file__).parents[3] / "docs" / "policies.md").read_text("utf-8")
@@ -68,6 +69,20 @@ def test_the_example_of_texts_does_what_it_says_in_both_directions() -> None:
     assert b"where is [project]?" in played.upstream.body
     assert played.client is not None
     assert played.client.json["result"]["content"][0]["text"] == "[project] is late"
+
+
+def test_the_example_of_what_is_kept_open_writes_while_it_is_open(tmp_path: Path) -> None:
+    (example,) = [text for text in re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL) if "BundlePath" in text]
+    names: dict[str, Any] = {}
+    exec(compile(example, "example", "exec", dont_inherit=True), names)
+    parameters = names["Parameters"].model_validate({"path": "diary"}, context={FOLDER_KEY: tmp_path})
+    diary = names["Diary"]("diary", parameters)
+    with in_force(diary):
+        for tool in ("search", "read"):
+            play(diary, call(tool))
+    assert (tmp_path / "diary").read_text() == "trail-1 search\ntrail-1 read\n"
+    assert diary._file.closed
+    assert len(diary.weaknesses()) == tmp_path.is_relative_to("/tmp")
 
 
 async def test_the_example_of_pages_opens_the_way_for_who_has_been_there() -> None:

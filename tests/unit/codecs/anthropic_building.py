@@ -36,7 +36,7 @@ def whole(*blocks: Any, stop: str = "end_turn", **fields: Any) -> dict[str, Any]
 def event(value: Any, name: str | None = None) -> bytes:
     """An event, named by its type as Anthropic names them."""
     kind = value.get("type", "") if isinstance(value, dict) else ""
-    return b"event: " + (name or kind).encode() + b"\ndata: " + encoded(value) + b"\n\n"
+    return b"event: " + (name or str(kind)).encode() + b"\ndata: " + encoded(value) + b"\n\n"
 
 
 def start(**fields: Any) -> dict[str, Any]:

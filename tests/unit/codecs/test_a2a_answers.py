@@ -332,7 +332,8 @@ def test_an_error_page_is_opaque_without_being_malformed(asked: Any, body: Any) 
 
 def test_an_error_status_may_carry_the_protocols_own_error() -> None:
     assert type(one(SEND_10, error(), answer_head(400))) is A2aError
-    assert opaque([one(SEND_10, {"jsonrpc": "2.0"}, answer_head(400))]).malformed
+    for claims in ({"jsonrpc": "2.0"}, {"JsonRpc": "2.0"}, [{"jsonrpc": "2.0"}], b'{"jsonrpc":"2.0","id":NaN}'):
+        assert opaque([one(SEND_10, claims, answer_head(400))]).malformed
 
 
 def test_ids_that_are_too_long_to_be_kept_make_an_answer_malformed() -> None:

@@ -136,10 +136,11 @@ def test_a_method_of_neither_version_is_a_request_without_an_operation(method: s
 
 
 def test_conditions_see_what_is_asked_in_the_words_of_1_0() -> None:
-    seen = request(send("0.3", taskId="t", contextId="c")).as_variables()
+    asked = send("0.3", taskId="t", contextId="c")
+    seen = request({**asked, "params": {**asked["params"], "tenant": "acme"}}).as_variables()
     assert seen == {
         **{"kind": "message_send", "method": "message/send", "target": "t"},
-        **{"operation": "SendMessage", "version": "0.3", "context": "c"},
+        **{"operation": "SendMessage", "version": "0.3", "context": "c", "tenant": "acme"},
     }
 
 
@@ -190,6 +191,8 @@ def test_the_header_that_names_a_version_changes_nothing_of_what_is_read(version
         (send(configuration={"pushNotificationConfig": URL}), "a2a-shape-invalid"),
         (send(configuration={"taskPushNotificationConfig": {"url": [URL]}}), "a2a-shape-invalid"),
         (send(configuration={"taskPushNotificationConfig": {"authentication": "x"}}), "a2a-shape-invalid"),
+        (send(configuration={"taskPushNotificationConfig": {"tenant": 5}}), "a2a-shape-invalid"),
+        (call("GetTask", tenant=5), "a2a-shape-invalid"),
         (call("GetTask"), "a2a-params-invalid"),
         (call("tasks/get") | {"params": {"id": ""}}, "a2a-params-invalid"),
         (call("tasks/cancel") | {"params": {"id": 7}}, "a2a-shape-invalid"),
@@ -236,6 +239,15 @@ def test_what_has_not_the_shape_of_its_class_is_malformed(value: Any, reason: st
         call("ListTaskPushNotificationConfigs", taskId="t", parent="tasks/u"),
         call("CreateTaskPushNotificationConfig", taskId="t", url=URL, pushNotificationConfig={"url": "http://b/"}),
         send(configuration={"pushNotificationConfig": {"url": URL}, "taskPushNotificationConfig": {"url": URL}}),
+        # Drafts have a configuration within one.
+        send(configuration={"taskPushNotificationConfig": {"url": URL, "pushNotificationConfig": {"url": URL}}}),
+        send(configuration={"pushNotificationConfig": {"url": URL, "config": {"url": URL}}}),
+        call("CreateTaskPushNotificationConfig", taskId="t", url=URL, config={"url": URL}),
+        call("CreateTaskPushNotificationConfig", taskId="t", url=URL, taskPushNotificationConfig={"url": URL}),
+        call("CreateTaskPushNotificationConfig", taskId="t", url=URL, task_push_notification_config={"url": URL}),
+        call("tasks/pushNotificationConfig/set")
+        | {"params": {"taskId": "t", "pushNotificationConfig": {"url": URL, "pushNotificationConfig": {"url": URL}}}},
+        send(configuration={"taskPushNotificationConfig": {"url": URL, "tenant": "other"}}),
         send(configuration={"taskPushNotificationConfig": {"url": URL, "taskId": "u"}}),
         send(taskId="t", configuration={"taskPushNotificationConfig": {"url": URL, "taskId": "u"}}),
         call("CreateTaskPushNotificationConfig", taskId="t", pushNotificationConfig={"url": URL, "taskId": "u"}),

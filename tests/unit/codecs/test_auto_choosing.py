@@ -29,9 +29,30 @@ CALL = b'{"jsonrpc":"2.0","id":1,"method":"tools/list"}'
 
 
 def test_a_path_that_tells_needs_no_body() -> None:
-    assert candidates(CODECS, CHAT) == (OPENAI,)
+    assert PROTOCOLS["openai"].codecs()[0].matches(CHAT) is Match.YES
     assert candidates(CODECS, head("GET", "/v1/models", accept="*/*")) == (OPENAI,)
     assert by_body((OPENAI,), CHAT, CALL) is OPENAI
+
+
+@pytest.mark.parametrize("path", ["/mcp/v1/chat/completions", "/messages", "/mcp/v1/messages", "/mcp/v1/responses"])
+def test_behind_a_path_of_models_json_rpc_is_json_rpcs(path: str) -> None:
+    """Servers that take whatever stands behind their path would run it unseen."""
+    posted = head("POST", path, content_type="application/json")
+    found = candidates(CODECS, posted)
+    model, *others = found
+    assert others == [A2A, MCP]
+    hidden = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "x"}, "model": "m", "messages": []}
+    assert by_body(found, posted, json.dumps(hidden).encode()) is MCP
+    assert by_body(found, posted, json.dumps([hidden]).encode()) is MCP
+    assert by_body(found, posted, json.dumps({**hidden, "method": "SendMessage"}).encode()) is A2A
+    for body in (b'{"model":"m","messages":[]}', b"{", b"", b"1", b'{"model":"m","model":"n"}'):
+        assert by_body(found, posted, body) is model
+
+
+@pytest.mark.parametrize("path", ["/mcp/models", "/mcp/.well-known/agent-card.json"])
+@pytest.mark.parametrize("lines", [{"accept": "text/event-stream"}, {"accept": "*/*", "mcp_session_id": "s"}])
+def test_so_is_a_get_that_asks_for_events_or_names_a_session(path: str, lines: dict[str, str]) -> None:
+    assert candidates(CODECS, head("GET", path, **lines)) == (MCP,)
 
 
 def test_what_only_mcp_has_by_its_headers_is_mcps() -> None:
@@ -91,9 +112,8 @@ def calling(method: str, **params: object) -> bytes:
 
 
 def test_an_agents_card_is_a2as_by_its_path() -> None:
-    for accept in ("*/*", "text/event-stream"):
-        fetch = head("GET", "/any/.well-known/agent-card.json", accept=accept)
-        assert candidates(CODECS, fetch) == (A2A,)
+    fetch = head("GET", "/any/.well-known/agent-card.json", accept="*/*")
+    assert candidates(CODECS, fetch) == (A2A,)
     assert by_body((A2A,), fetch, b"") is A2A
 
 

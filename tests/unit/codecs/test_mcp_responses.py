@@ -310,10 +310,23 @@ def test_an_error_page_is_opaque_without_being_malformed(body: Any) -> None:
     assert (opaque(messages).reason, opaque(messages).malformed) == ("not-mcp", False)
 
 
-@pytest.mark.parametrize("body", [{"jsonrpc": "2.0"}, b'{"a":1,"a":2}', b"[" * 100])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"jsonrpc": "2.0"},
+        {"JSONRPC": "2.0"},
+        [{"a": 1}, {"jsonrpc": "2.0"}],
+        b'{"a":1,"a":2}',
+        b"[" * 100,
+        b'{"jsonrpc":"2.0","id":1,"error":{"code":-32042,"message":"m","data":NaN}}',
+        b'\xef\xbb\xbf{"jsonrpc":"2.0"}',
+        '{"jsonrpc":"2.0"}'.encode("utf-16"),
+        b'{"jsonrpc',
+    ],
+)
 def test_an_error_page_that_claims_to_be_mcp_or_misleads_is_malformed(body: Any) -> None:
     messages, _ = answered(asked(CALL), body, answer_head(400))
-    assert opaque(messages).malformed
+    assert any(isinstance(message, Opaque) and message.malformed for message in messages)
 
 
 def test_an_answer_is_readable_by_its_type_and_coding() -> None:

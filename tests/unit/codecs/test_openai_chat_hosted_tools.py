@@ -51,6 +51,7 @@ def kinds(**fields: Any) -> list[str]:
         ({"compound_custom": {"tools": {"enabled_tools": ["browser_automation"]}}}, ["browser_automation"]),
         ({"model": "maker/model:online"}, ["plugin:web"]),
         ({"model": "maker/model:free:Online"}, ["plugin:web"]),
+        ({"model": "maker/model: online "}, ["plugin:web"]),
         ({"models": ["maker/a", 7, "maker/b:online"]}, ["plugin:web"]),
         ({"extra_body": {"tools": [MCP]}}, ["mcp"]),
         ({"extra_body": {"extra_body": {"enable_search": True}}}, ["web_search"]),
@@ -110,6 +111,14 @@ def test_a_server_is_told_with_all_that_is_said_of_it() -> None:
     assert (filtered.allowed_tools, filtered.require_approval) == (("a",), {"never": {}})
 
 
+def test_a_server_may_be_told_in_anthropics_member_but_not_in_both() -> None:
+    (tool,) = hosted(tools=[{"type": "mcp", "server_label": "docs", "url": "https://evil.example/mcp"}])
+    assert tool.server_url == "https://evil.example/mcp"
+    message = read_request(asking(tools=[{**MCP, "url": "https://evil.example/mcp"}]))
+    assert isinstance(message, Opaque)
+    assert (message.reason, message.malformed) == ("ambiguous-key", True)
+
+
 def test_servers_in_anthropics_words_are_the_same_thing() -> None:
     entry = {"type": "url", "url": "https://a.example/mcp", "name": "a", "tool_configuration": {"allowed_tools": ["t"]}}
     (tool,) = hosted(mcp_servers=[entry])
@@ -145,6 +154,8 @@ def test_servers_in_anthropics_words_are_the_same_thing() -> None:
         {"data_sources": {}},
         {"data_sources": ["azure_search"]},
         {"data_sources": [{"type": 7}]},
+        {"models": "maker/b:online"},
+        {"tools": [{"type": "mcp", "url": 7}]},
         {"mcp_servers": {}},
         {"mcp_servers": ["https://a.example"]},
         {"mcp_servers": [{"url": 7}]},
@@ -170,6 +181,7 @@ def test_what_has_another_type_than_its_fields_is_malformed(fields: dict[str, An
         {"web_\u017fearch_options": {}},  # a long s, which Go reads as an s
         {"tools": [{**FUNCTION, "Type": "mcp"}]},
         {"tools": [{**MCP, "SERVER_URL": "https://evil.example"}]},
+        {"search_parameters": {"mode": "off", "Mode": "on"}},
         {"extra_body": {"PLUGINS": [{"id": "web"}]}},
         {"Extra_Body": {"enable_search": True}},
     ],

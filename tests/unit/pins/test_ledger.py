@@ -118,3 +118,62 @@ async def test_names_are_taken_by_compare_and_set(ledger: Ledger) -> None:
     assert await ledger.claim(found, {"read": [("read", "mail"), ("read", "docs")]})
     found = await ledger.names([shard_of("read")])
     assert list(found[shard_of("read")].owners["read"]) == [("read", "docs"), ("read", "mail")]
+
+
+async def two(ledger: Ledger) -> None:
+    """Two tools and instructions, of which everything is kept."""
+    pins = {name: pin(f"{number:064x}", 5) for number, name in enumerate(("read", "send"))}
+    head = Head(closed=True, tools=2, bytes=15, instructions=pin("b" * 64, 5))
+    forms = dict.fromkeys([f"{0:064x}", f"{1:064x}", "b" * 64], b"12345")
+    assert await ledger.change(await ledger.server("docs"), head, pins, forms)
+
+
+async def test_a_tool_that_is_forgotten_leaves_nothing_behind(ledger: Ledger) -> None:
+    await two(ledger)
+    assert await ledger.forget(await ledger.server("docs"), ["read", None])
+    left = await ledger.server("docs")
+    assert left.head == Head(closed=True, tools=1, bytes=5)
+    assert set(left.pins) == {"send"}
+    assert [await ledger.form("docs", digest) for digest in (f"{0:064x}", "b" * 64)] == [None, None]
+    assert await ledger.form("docs", f"{1:064x}") == b"12345"
+
+
+async def test_a_server_that_is_forgotten_leaves_nothing_behind(ledger: Ledger) -> None:
+    await two(ledger)
+    known = await ledger.server("docs")
+    assert await ledger.forget(known)
+    left = await ledger.server("docs", known=known)
+    assert (left.head, left.pins) == (None, {})
+    assert await ledger.form("docs", f"{1:064x}") is None
+    assert await ledger.forget(left)
+
+
+async def test_what_changed_meanwhile_is_not_forgotten(ledger: Ledger) -> None:
+    await two(ledger)
+    before = await ledger.server("docs")
+    assert await ledger.change(before, Head(tools=3), {"read": pin("c" * 64, 0)}, {})
+    assert not await ledger.forget(before)
+    assert not await ledger.forget(before, ["read"])
+    assert set((await ledger.server("docs")).pins) == {"read", "send"}
+
+
+async def test_names_are_given_back_by_their_server_alone(ledger: Ledger) -> None:
+    both = [("read", "docs"), ("read", "mail")]
+    claims = {"read": both, "send": [("send", "docs")], "add": [("add", "mail")]}
+    assert await ledger.claim(await ledger.names(range(SHARDS)), claims)
+
+    async def owned() -> set[tuple[str, str]]:
+        shards = (await ledger.names(range(SHARDS))).values()
+        return {(name, whose) for shard in shards for owners in shard.owners.values() for name, whose in owners}
+
+    assert await ledger.release("docs", ["read", "add"]) == 1
+    assert await owned() == {("read", "mail"), ("send", "docs"), ("add", "mail")}
+    assert (await ledger.release("docs"), await ledger.release("docs")) == (1, 0)
+    assert await owned() == {("read", "mail"), ("add", "mail")}
+
+
+async def test_a_server_is_taken_out_of_the_index(ledger: Ledger) -> None:
+    await two(ledger)
+    for _ in range(2):
+        await ledger.enlist("docs", listed=False)
+        assert list(await ledger.servers()) == []

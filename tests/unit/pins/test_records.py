@@ -23,6 +23,7 @@ from ext_proc.pins.records import (
     allows,
     approved,
     growth,
+    in_force,
     listed,
 )
 
@@ -42,7 +43,7 @@ def after(*digests: str, terms: Terms = LATER, pin: Pin | None = None, found: Se
 def test_what_is_there_at_first_is_pinned() -> None:
     pin = after("a")
     assert (pin.state, pin.why, [version.by for version in pin.approved]) == (PINNED, (), [FIRST_USE])
-    assert allows(pin, None)
+    assert allows(pin, None, True)
 
 
 def test_what_has_not_changed_is_the_same_record() -> None:
@@ -55,7 +56,7 @@ def test_what_has_not_changed_is_the_same_record() -> None:
 def test_a_change_is_quarantined_and_stays_so_when_it_is_taken_back() -> None:
     pin = after("a", "b", "a", "a")
     assert (pin.state, pin.why, pin.since) == (QUARANTINED, (CHANGED,), 1.0)
-    assert not allows(pin, None)
+    assert not allows(pin, None, True)
 
 
 def test_a_name_that_comes_later_is_quarantined() -> None:
@@ -92,9 +93,14 @@ def test_approving_only_one_takes_back_the_others() -> None:
     assert listed(pin, "a", 10, (), LATER, 8.0).state == QUARANTINED
 
 
-def test_what_was_listed_while_somebody_looked_is_not_approved_with_it() -> None:
+def test_what_was_listed_while_somebody_looked_still_holds_the_tool_back() -> None:
     pin = approved(after("a", "b", "c"), "b", "ann", 7.0, 4)
-    assert listed(pin, "c", 10, (), LATER, 8.0).state == QUARANTINED
+    assert (pin.state, pin.why, [version.digest for version in pin.offered]) == (QUARANTINED, (CHANGED,), ["c"])
+    assert [version.digest for version in pin.approved] == ["a", "b"]
+    # Whoever says it again knows that the server is back at it.
+    assert approved(pin, "b", "ann", 8.0, 4).state == PINNED
+    assert approved(pin, "c", "ann", 8.0, 4).state == PINNED
+    assert approved(after("a", "b"), "a", "ann", 8.0, 4).state == PINNED
 
 
 def test_what_is_not_known_cannot_be_approved() -> None:
@@ -123,24 +129,46 @@ def test_what_the_lock_file_names_is_pinned_to_it() -> None:
     assert (pin.state, {version.by for version in pin.approved}) == (PINNED, {LOCK})
     assert (after("a", "z", "a", terms=terms).state, after("a", "z", terms=terms).why) == (QUARANTINED, (CHANGED,))
     assert after("z", terms=terms).state == QUARANTINED
-    assert allows(pin, ("b", "a"))
+    assert allows(pin, ("b", "a"), True)
 
 
 def test_another_lock_file_is_another_question() -> None:
     held = after("a", "z", terms=Terms(locked=("a",)))
     assert listed(held, "z", 10, (), Terms(locked=("a", "z")), 3.0).state == PINNED
     pinned = after("a", terms=Terms(locked=("a",)))
-    assert not allows(pinned, ("z",))
-    assert not allows(pinned, None)
+    assert not allows(pinned, ("z",), True)
+    assert not allows(pinned, None, True)
     assert listed(pinned, "a", 10, (), Terms(locked=("z",)), 3.0).state == QUARANTINED
     # Named no longer, it is what trust says of a name that is not new.
     assert listed(pinned, "a", 10, (), LATER, 3.0).state == QUARANTINED
 
 
+def test_a_new_lock_file_that_names_all_that_may_be_there_changes_nothing() -> None:
+    pinned = approved(after("a", "b"), "b", "ann", 7.0, 4)
+    assert allows(pinned, ("b", "x", "a"), True)
+    assert not allows(pinned, ("b",), True)
+    assert not allows(after("a", "z", terms=Terms(locked=("a",))), ("a", "z"), True)
+
+
+def test_what_was_trusted_at_first_is_not_called_once_only_the_lock_file_is_trusted() -> None:
+    assert allows(after("a"), None, True)
+    assert not allows(after("a"), None, False)
+    assert not allows(approved(after("a", "b"), "b", "ann", 7.0, 4), None, False)
+    assert allows(approved(after("a", "b"), "b", "ann", 7.0, 4, only=True), None, False)
+
+
+def test_what_is_in_force_is_what_still_counts() -> None:
+    pin = approved(after("a", "b", terms=Terms(locked=("a",))), "b", "ann", 7.0, 4)
+    for locked, wanted in ((("a",), ["a", "b"]), (("x", "a"), ["a"]), (None, ["b"])):
+        assert [version.digest for version in in_force(pin, Terms(locked=locked))] == wanted
+    assert [version.digest for version in in_force(after("a"), Terms())] == ["a"]
+    assert in_force(after("a"), Terms(trusts_first=False)) == []
+
+
 def test_an_approval_counts_as_long_as_the_lock_file_says_what_it_said() -> None:
     terms = Terms(locked=("a",))
     pin = approved(after("a", "z", terms=terms), "z", "ann", 3.0, 4)
-    assert allows(pin, ("a",))
+    assert allows(pin, ("a",), True)
     assert listed(pin, "z", 10, (), terms, 4.0) is pin
     assert listed(pin, "z", 10, (), Terms(locked=("other",)), 5.0).state == QUARANTINED
 
@@ -170,6 +198,7 @@ def test_nothing_but_approval_ends_a_quarantine(steps: list[tuple[str, bool]]) -
             assert digest in {version.digest for version in pin.approved}
         if approves and digest in pin.digests:
             pin = approved(pin, digest, "ann", float(second), 3)
+            assert digest in {version.digest for version in pin.approved}
         assert len(pin.approved) <= 3
         assert len(pin.offered) <= 3
         assert msgspec.json.decode(msgspec.json.encode(pin), type=Pin) == pin

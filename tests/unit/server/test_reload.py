@@ -9,11 +9,14 @@ from typing import Any
 
 import pytest
 
-from ext_proc.engine.route import Rulebook
+from ext_proc.engine.pipeline import Binding, Pipeline
+from ext_proc.engine.route import Route, RouteMatch, Rulebook
 from ext_proc.errors import BundleError, Problem
 from ext_proc.limits import MIB, Limits
+from ext_proc.policy import Context, NoParameters, Policy
 from ext_proc.server.aio import message_length
 from ext_proc.server.keys import Keys
+from ext_proc.server.openings import OpeningError, Openings
 from ext_proc.server.reload import Bundles
 from ext_proc.server.stores import Opened, Stores
 from ext_proc.stores.settings import EmbeddedSettings, StoreSettings
@@ -46,11 +49,13 @@ class Setting:
         self.metrics, self.log = Metrics("here"), MemoryLog()
         self.opened: list[tuple[StoreSettings, bool]] = []
         self.stores = Stores(self.metrics, self.log, self.open)
+        self.openings = Openings(self.stores, self.log)
         self.bundles = Bundles(
             Path("bundle.yaml"),
             first,
             load=load,
             stores=self.stores,
+            openings=self.openings,
             keys=Keys(self.metrics, self.log),
             metrics=self.metrics,
             log=self.log,
@@ -173,3 +178,57 @@ async def test_limits_that_outgrow_the_servers_messages_are_warned_of(size: int,
     setting = Setting(Loader(Rulebook("b", "2", limits=limits)))
     await soon(setting.bundles.reload())
     assert bool(setting.log.of("warning")) is warned
+
+
+class Door(Policy[NoParameters, None]):
+    """Opens, unless it is told not to, and says when it is closed."""
+
+    def __init__(self, *, broken: bool = False) -> None:
+        super().__init__("door", NoParameters())
+        self.broken = broken
+        self.said: list[str] = []
+
+    def on_complete(self, ctx: Context[None]) -> None:
+        """So that it is a policy."""
+
+    async def open(self) -> None:
+        if self.broken:
+            raise ValueError("the disk is gone")
+        self.said.append("open")
+
+    async def close(self) -> None:
+        self.said.append("closed")
+
+
+def with_door(door: Door, revision: str) -> Rulebook:
+    pipeline = Pipeline([Binding(door)], lambda: 0.0)
+    return Rulebook("b", revision, (Route("r", RouteMatch(path="/"), "mcp", (), pipeline),), store=GOOD)
+
+
+async def test_a_bundle_whose_policy_cannot_be_opened_never_replaces_the_one_in_force() -> None:
+    door, broken = Door(), Door(broken=True)
+    setting = Setting(Loader(with_door(broken, "2")), with_door(door, "1"))
+    await soon(setting.bundles.start())
+    await soon(setting.bundles.reload())
+    assert setting.bundles.current.revision == "1"
+    assert setting.log.lines[-1][2]["problems"] == ["policy door: the disk is gone"]
+    assert door.said == ["open"]
+    await soon(setting.stores.close())
+
+
+async def test_a_bundle_that_takes_over_has_its_policies_open_and_the_ones_before_are_closed() -> None:
+    before, after = Door(), Door()
+    setting = Setting(Loader(with_door(after, "2")), with_door(before, "1"))
+    await soon(setting.bundles.start())
+    setting.openings.lease("running")
+    await soon(setting.bundles.reload())
+    assert (before.said, after.said) == (["open"], ["open"])
+    setting.openings.release("running")
+    await soon(setting.openings.close())
+    assert (before.said, after.said) == (["open", "closed"], ["open", "closed"])
+    await soon(setting.stores.close())
+
+
+async def test_the_first_bundles_policy_that_cannot_be_opened_is_an_error() -> None:
+    with pytest.raises(OpeningError, match="policy door: the disk is gone"):
+        await soon(Setting(Loader(), with_door(Door(broken=True), "1")).bundles.start())

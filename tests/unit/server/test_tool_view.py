@@ -28,7 +28,7 @@ CHANGED = Pin(QUARANTINED, 86_400.0, ("changed",), (version(OLD, by="ann\x1b[2J"
 
 def printed(row: Row, forms: dict[str, bytes | None], *, terminal: bool = False) -> str:
     out = Console(file=io.StringIO(), width=200, force_terminal=terminal, color_system="standard" if terminal else None)
-    show_diff(row, forms, out)
+    show_diff(row, row.shown, forms, out)
     return out.file.getvalue()  # type: ignore[attr-defined,no-any-return]  # a StringIO
 
 
@@ -81,6 +81,15 @@ def test_colours_are_for_terminals() -> None:
     assert "\x1b[32m" in printed(Row("docs", "read", CHANGED), forms, terminal=True)
 
 
+def test_what_is_too_long_to_be_compared_is_shown_whole() -> None:
+    lines = [str(number) for number in range(5000)]
+    old, new = canonical({"enum": lines}), canonical({"enum": lines[::2] + lines[1::2]})
+    pin = Pin(QUARANTINED, 0.0, ("changed",), (version(old),), (version(new),))
+    shown = printed(Row("docs", "read", pin), {digest_of(old): old, digest_of(new): new})
+    assert "too long to be compared" in shown
+    assert sum(line.startswith("+ ") for line in shown.splitlines()) == 5002
+
+
 def test_what_is_new_is_shown_whole() -> None:
     new = Pin(QUARANTINED, 0.0, ("new",), (), (version(NEW),))
     shown = printed(Row("docs", "read", new), {digest_of(NEW): NEW})
@@ -116,9 +125,9 @@ def test_no_tool_is_taken_for_the_instructions_or_reaches_the_terminal(tool: str
 
 def test_for_programs_it_is_json_in_ascii() -> None:
     pinned = Pin(PINNED, 0.0, approved=(version(OLD, by="first-use", at=0.0),))
-    text = as_json([Row("docs", "r\u0435ad\x1b", CHANGED), Row("docs", None, pinned)])
-    assert text.isascii()
+    text = as_json([Row("docs", "r\u0435ad\x1b\x7f", CHANGED), Row("docs", None, pinned)])
+    assert all(line.isascii() and line.isprintable() for line in text.splitlines())
     one, other = json.loads(text)
-    assert (one["tool"], one["state"], one["why"]) == ("r\u0435ad\x1b", "quarantined", ["changed"])
+    assert (one["tool"], one["state"], one["why"]) == ("r\u0435ad\x1b\x7f", "quarantined", ["changed"])
     assert one["pending"] == [{"digest": f"sha256:{digest_of(NEW)}", "since": "1970-01-01T00:00:00Z", "kept": True}]
     assert (other["tool"], other["approved"][0]["by"], other["pending"]) == (None, "first-use", [])

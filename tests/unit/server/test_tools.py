@@ -18,7 +18,7 @@ from ext_proc.cli import app
 from ext_proc.pins.canonical import canonical, digest_of
 from ext_proc.pins.ledger import SPACE, Head, Ledger
 from ext_proc.pins.lock import Lock, parse_lock, render_lock
-from ext_proc.pins.records import Pin, Terms, allows, listed
+from ext_proc.pins.records import QUARANTINED, Pin, Terms, Version, allows, listed
 from ext_proc.server import tools
 from ext_proc.stores.embedded import EmbeddedStore
 from ext_proc.stores.keyspace import Keyspace
@@ -123,6 +123,18 @@ def test_what_waits_is_shown_against_what_was_approved(desk: Desk) -> None:
     assert '"other"' in desk.run("diff", "docs", "other").stdout
 
 
+def test_of_several_that_wait_each_can_be_looked_at(desk: Desk) -> None:
+    desk.lists(0, 1, 2)
+    shown = desk.run("diff", "docs", "read").stdout
+    assert '+  "title": "version 2"' in shown
+    assert f"also waits: sha256:{DIGESTS[1]}, first listed 1970-01-01T00:01:40Z\n" in shown
+    shown = desk.run("diff", "docs", "read", "--digest", DIGESTS[1][:10]).stdout
+    assert '-  "title": "version 0"\n+  "title": "version 1"' in shown
+    assert f"also waits: sha256:{DIGESTS[2]}" in shown
+    assert desk.run("diff", "docs", "read", "--digest", "0" * 10).exit_code == 1
+    assert desk.run("diff", "docs", "--digest", DIGESTS[1]).exit_code == 2
+
+
 def test_nothing_that_waits_is_no_failure(desk: Desk) -> None:
     desk.lists(0)
     for command in (["diff", "docs"], ["approve", "docs", "--all", "--yes"]):
@@ -131,11 +143,11 @@ def test_nothing_that_waits_is_no_failure(desk: Desk) -> None:
 
 
 def test_the_given_digest_is_approved_and_no_other(desk: Desk) -> None:
-    desk.lists(0, 1, 2)
+    desk.lists(0, 1)
     done = desk.run("approve", "docs", "read", "--digest", f"sha256:{DIGESTS[1][:8]}", "--by", "ann")
     assert (done.exit_code, done.stdout) == (0, f"approved docs read sha256:{DIGESTS[1]}\n")
     pin = desk.pin()
-    assert allows(pin, None)
+    assert allows(pin, None, True)
     assert [(version.digest, version.by) for version in pin.approved] == [
         (DIGESTS[0], "first-use"),
         (DIGESTS[1], "ann"),
@@ -157,7 +169,23 @@ def test_a_digest_that_is_none_of_them_approves_nothing(desk: Desk, digest: str,
     desk.lists(0, 1)
     done = desk.run("approve", "docs", "read", "--digest", digest)
     assert (done.exit_code, why in done.stderr) == (1, True)
-    assert not allows(desk.pin(), None)
+    assert not allows(desk.pin(), None, True)
+
+
+def test_digits_with_which_two_definitions_begin_approve_none(desk: Desk) -> None:
+    alike = tuple(Version("c" * 63 + last, 0, 1.0) for last in "de")
+
+    async def keep(ledger: Ledger) -> None:
+        pin = Pin(QUARANTINED, 1.0, ("new",), (), alike)
+        assert await ledger.change(await ledger.server("docs"), Head(opened=1.0), {"read": pin}, {})
+
+    desk.with_ledger(keep)
+    done = desk.run("approve", "docs", "read", "--digest", "c" * 12)
+    assert (done.exit_code, done.stderr) == (
+        1,
+        "read: 2 of its definitions have a digest that begins with cccccccccccc\n",
+    )
+    assert desk.run("approve", "docs", "read", "--digest", "c" * 63 + "e").exit_code == 0
 
 
 def test_without_a_digest_it_is_shown_and_asked_about(desk: Desk) -> None:
@@ -166,9 +194,9 @@ def test_without_a_digest_it_is_shown_and_asked_about(desk: Desk) -> None:
     assert (refused.exit_code, "read was not approved" in refused.stderr) == (1, True)
     assert '+  "title": "version 1"' in refused.stdout
     assert desk.run("approve", "docs", "read", answer="").exit_code == 1
-    assert not allows(desk.pin(), None)
+    assert not allows(desk.pin(), None, True)
     assert desk.run("approve", "docs", "read", answer="y\n").exit_code == 0
-    assert allows(desk.pin(), None)
+    assert allows(desk.pin(), None, True)
     assert desk.pin().approved[-1].by != ""
 
 
@@ -185,10 +213,21 @@ def test_what_was_listed_while_somebody_read_is_not_approved(desk: Desk) -> None
     code = tools.approve(
         desk.bundle, "docs", ["read"], digest=None, everything=False, yes=False, by="ann", only=False, ask=reads
     )
-    assert code == 0
+    assert code == 1
     assert [version.digest for version in desk.pin().approved] == [DIGESTS[0], DIGESTS[1]]
-    desk.lists(2)
-    assert not allows(desk.pin(), None)
+    assert [version.digest for version in desk.pin().offered] == [DIGESTS[2]]
+    assert not allows(desk.pin(), None, True)
+
+
+def test_what_was_listed_after_the_given_digest_is_told_and_still_holds_the_tool_back(desk: Desk) -> None:
+    desk.lists(0, 1, 2)
+    done = desk.run("approve", "docs", "read", "--digest", DIGESTS[1])
+    assert (done.exit_code, done.stdout) == (1, f"approved docs read sha256:{DIGESTS[1]}\n")
+    assert done.stderr == f"read is still held back: sha256:{DIGESTS[2]} was listed after that\n"
+    assert not allows(desk.pin(), None, True)
+    # Once more says that the server is back at it.
+    assert desk.run("approve", "docs", "read", "--digest", DIGESTS[1]).exit_code == 0
+    assert allows(desk.pin(), None, True)
 
 
 def test_all_that_waits_is_approved_at_once_if_somebody_says_so(desk: Desk) -> None:
@@ -238,7 +277,7 @@ def test_a_lock_file_that_the_bundle_names_says_the_same_afterwards(desk: Desk) 
     assert parse_lock(file.read_bytes()).tool("docs", "read") == (DIGESTS[0], DIGESTS[1])
     assert file.stat().st_mode & 0o777 == 0o640
     # At once, and after the bundle is loaded again.
-    assert allows(desk.pin(), (DIGESTS[0],))
+    assert allows(desk.pin(), (DIGESTS[0],), True)
     desk.run("approve", "docs", "read", "--digest", DIGESTS[1], "--only")
     assert parse_lock(file.read_bytes()).tool("docs", "read") == (DIGESTS[1],)
 
@@ -253,6 +292,93 @@ def test_what_is_approved_is_written_as_a_lock_file_or_printed(desk: Desk) -> No
     assert (lock.tool("docs", "read"), lock.instructions("docs")) == ((DIGESTS[0],), (digest_of(TOLD[0]),))
     missing = desk.run("lock", "--write", str(desk.folder / "no" / "where"))
     assert (missing.exit_code, "cannot write" in missing.stderr) == (1, True)
+
+
+def test_what_stands_in_a_lock_file_stays_but_for_what_is_locked(desk: Desk) -> None:
+    file = desk.folder / "tools.lock"
+    others = Lock().approving("mail", "send", ["7" * 64]).approving("docs", "later", ["8" * 64])
+    file.write_text(render_lock(others.approving("docs", "read", ["9" * 64])))
+    desk.lists(0)
+    assert desk.run("lock", "--server", "docs", "--write", str(file)).exit_code == 0
+    assert parse_lock(file.read_bytes()) == others.approving("docs", "read", ["9" * 64, DIGESTS[0]])
+
+
+def test_what_was_taken_out_of_the_lock_file_does_not_come_back(desk: Desk) -> None:
+    file = desk.folder / "tools.lock"
+    locks = [Lock().approving("docs", "read", DIGESTS[:2]), Lock().approving("docs", "read", [DIGESTS[1]])]
+    desk.lists(0, 1, locked=locks[0].tool("docs", "read"))
+    file.write_text(render_lock(locks[1]))
+    desk.write(lock_file="tools.lock")
+    assert desk.run("lock", "--write", str(file)).exit_code == 0
+    assert parse_lock(file.read_bytes()) == locks[1]
+
+
+def test_what_was_trusted_at_first_is_not_locked_where_only_the_lock_file_is_trusted(desk: Desk) -> None:
+    desk.lists(0)
+    file = desk.folder / "tools.lock"
+    file.write_text(render_lock(Lock()))
+    for trust, locked in (("lock", None), ("first-use", (DIGESTS[0],))):
+        desk.write(lock_file="tools.lock", trust=trust)
+        assert desk.run("lock", "--write", str(file)).exit_code == 0
+        assert parse_lock(file.read_bytes()).tool("docs", "read") == locked
+
+
+def test_a_file_that_is_no_lock_file_is_never_written_over(desk: Desk) -> None:
+    desk.lists(0)
+    before = desk.bundle.read_text()
+    done = desk.run("lock", "--write", str(desk.bundle))
+    assert (done.exit_code, "cannot be read as a lock file" in done.stderr) == (1, True)
+    assert desk.bundle.read_text() == before
+
+
+def test_an_approval_that_the_lock_file_cannot_say_is_told(desk: Desk) -> None:
+    file = desk.folder / "tools.lock"
+    file.write_text(render_lock(Lock()))
+    desk.write(lock_file="tools.lock")
+    desk.lists(0, 1)
+
+    def breaks(question: str) -> bool:
+        file.write_text("7")
+        return True
+
+    options: dict[str, Any] = {"digest": None, "everything": False, "yes": False, "by": "ann", "only": False}
+    assert tools.approve(desk.bundle, "docs", ["read"], **options, ask=breaks) == 1
+    assert file.read_text() == "7"
+    assert allows(desk.pin(), None, True)
+
+
+def test_a_forgotten_tool_is_new_when_it_is_listed_again(desk: Desk) -> None:
+    desk.lists(0, 1)
+    desk.lists(0, tool="other", forms=[canonical({"name": "other"})])
+    assert desk.run("forget", "docs", "read", answer="n\n").exit_code == 1
+    assert not allows(desk.pin(), None, True)
+    done = desk.run("forget", "docs", "read", answer="y\n")
+    assert (done.exit_code, done.stdout.endswith("forgot docs read\n")) == (0, True)
+    assert [row["tool"] for row in json.loads(desk.run("list", "--format", "json").stdout)] == ["other"]
+    assert desk.run("forget", "docs", "read", "--yes").stderr == "docs has never listed a tool 'read'\n"
+
+
+def test_a_forgotten_server_gives_its_names_back(desk: Desk) -> None:
+    desk.lists(0, 1)
+    desk.lists(0, tool="", forms=TOLD)
+    desk.run("approve", "docs", "read", "--digest", DIGESTS[1])
+    done = desk.run("forget", "docs", "--yes")
+    assert (done.exit_code, done.stdout) == (0, "forgot docs\n")
+    assert desk.run("list").stdout == "no server has listed tools yet\n"
+
+    async def owners(ledger: Ledger) -> int:
+        return sum(len(shard.owners) for shard in (await ledger.names(range(32))).values())
+
+    assert desk.with_ledger(owners) == 0
+    again = desk.run("forget", "docs", "--yes")
+    assert (again.exit_code, again.stderr) == (1, "nothing is kept of a server 'docs'; known: none\n")
+
+
+def test_forgotten_instructions_leave_the_tools(desk: Desk) -> None:
+    desk.lists(0)
+    desk.lists(0, 1, tool="", forms=TOLD)
+    assert desk.run("forget", "docs", "(instructions)", "--yes").stdout == "forgot docs (instructions)\n"
+    assert [row["tool"] for row in json.loads(desk.run("list", "--format", "json").stdout)] == ["read"]
 
 
 def test_a_shadow_policys_pins_are_looked_at_where_no_other_enforces(desk: Desk) -> None:

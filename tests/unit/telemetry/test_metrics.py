@@ -57,9 +57,43 @@ def test_tokens_that_a_policy_measured_are_added_up_by_kind() -> None:
         made.facts = {"input_tokens": 5, "output_tokens": output, "reasoning_tokens": 0, "total_tokens": 99}
         metrics.record(made)
     what = {"region": "eu", "revision": "7", "route": "tools", "protocol": "mcp"}
+    what |= {"model": "", "counted": "reported"}
     assert value(metrics, "gatehouse_tokens_total", **what, kind="input") == 10
     assert value(metrics, "gatehouse_tokens_total", **what, kind="output") == 42
     assert {labels["kind"] for labels in series(metrics, "gatehouse_tokens_total")} == {"input", "output"}
+
+
+def test_tokens_are_told_apart_by_the_model_that_answered_and_by_who_counted() -> None:
+    metrics = Metrics()
+    for facts in (
+        {"model": "alias", "model_served": "big-1", "usage_estimated": False, "input_tokens": 1},
+        {"model": "small", "usage_estimated": True, "input_tokens": 2, "output_audio_tokens": 3},
+    ):
+        made = trail()
+        made.facts = facts
+        metrics.record(made)
+    found = {
+        (labels["model"], labels["counted"], labels["kind"]) for labels in series(metrics, "gatehouse_tokens_total")
+    }
+    assert found == {
+        ("big-1", "reported", "input"),
+        ("small", "estimated", "input"),
+        ("small", "estimated", "output_audio"),
+    }
+
+
+def test_a_model_without_a_price_is_named_and_only_so_many_are() -> None:
+    metrics = Metrics("eu")
+    for number in range(NAMES + 2):
+        made = trail()
+        made.facts = {"price_unknown": f"m{number}", "model_served": f"m{number}"}
+        metrics.record(made)
+    priced = trail()
+    priced.facts = {"price_unknown": "", "cost": "1", "model_served": "m0"}
+    metrics.record(priced)
+    at = {"region": "eu", "revision": "7", "route": "tools"}
+    assert value(metrics, "gatehouse_prices_unknown_total", **at, model="m0") == 1
+    assert value(metrics, "gatehouse_prices_unknown_total", **at, model=OTHER) == 2
 
 
 @pytest.mark.parametrize("figure", ["12", -1, MOST_TOKENS + 1, 10**400, 1.5, None])
@@ -105,10 +139,11 @@ def test_only_the_last_revisions_are_kept() -> None:
     metrics = Metrics()
     for number in range(REVISIONS + 3):
         made = trail(str(number), p="")
-        made.facts = {"input_tokens": 1}
+        made.facts = {"input_tokens": 1, "price_unknown": "m"}
         metrics.record(made)
     kept = {str(number) for number in range(3, REVISIONS + 3)}
-    for name in ("exchanges_total", "verdicts_total", "exchange_duration_seconds_count", "tokens_total"):
+    names = ("exchanges_total", "verdicts_total", "exchange_duration_seconds_count", "tokens_total")
+    for name in (*names, "prices_unknown_total"):
         assert {labels["revision"] for labels in series(metrics, f"gatehouse_{name}")} == kept
     assert {labels["revision"] for labels in series(metrics, "gatehouse_policy_duration_seconds_sum")} == kept
     metrics.record(trail("0", p=""))

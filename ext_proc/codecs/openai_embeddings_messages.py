@@ -1,0 +1,163 @@
+"""OpenAI embeddings: a JSON value becomes a typed message, or an `Opaque` that says why not.
+
+Rules:
+- What is asked is one `input` or several, each a string or a list of tokens; for models that see, an object with parts
+  as chat's content has them, and in vLLM's words `messages`. Tokens and pictures are no text: they pass.
+- The vectors of an answer are not decoded: they are no text, and there may be millions of numbers. What is read is all
+  else of it. Of a member that stands there twice the last counts, as it does for clients: nothing is decided on it.
+
+Sources: OpenAI, embeddings; Mistral, vLLM, Ollama and OpenRouter, embeddings.
+
+Not here: bytes (openai_embeddings.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NoReturn
+
+import msgspec
+
+from ext_proc.codecs.llm_frames import malformed
+from ext_proc.codecs.llm_prompts import Prompted
+from ext_proc.codecs.llm_texts import Ambiguous, Malformed, Place, form_of
+from ext_proc.codecs.openai_chat_messages import read_usage, unreadable
+from ext_proc.codecs.openai_chat_request_texts import counted, of_turn, of_turns
+from ext_proc.codecs.openai_chat_texts import of_part
+from ext_proc.codecs.openai_completions_messages import check_asked, texts_under
+from ext_proc.framing.json_splice import Path, splice
+from ext_proc.framing.json_surrogates import encode_tolerant
+from ext_proc.framing.json_view import JsonError, colliding_key, parse
+from ext_proc.limits import Limits
+from ext_proc.messages import Embedded, Embedding, LlmError, Message, Opaque, Piece, Role, Usage, encode_json
+
+_REQUEST = frozenset({"model", "input", "messages", "dimensions", "encoding_format", "user"})
+_ANSWER = frozenset({"object", "data", "model", "usage", "error"})
+_VECTORS = "data"
+_MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+class EmbeddingRequest(Prompted, Embedding):
+    """A request for vectors."""
+
+    __slots__ = ()
+
+    @property
+    def method(self) -> str:
+        return "embeddings"
+
+    def with_model(self, name: str) -> EmbeddingRequest:
+        """The same request for another model."""
+        return EmbeddingRequest({**self.value, "model": name}, splice(self.raw, {("model",): encode_tolerant(name)}))
+
+
+class EmbeddingAnswer(Embedded):
+    """Vectors.
+
+    Attributes:
+        value: without the vectors.
+    """
+
+    __slots__ = ()
+
+    @property
+    def method(self) -> str:
+        return "embeddings"
+
+    @property
+    def usage(self) -> Usage | None:
+        """What the provider counted."""
+        usage = self.value.get("usage")
+        return read_usage(usage) if isinstance(usage, dict) else None
+
+    def with_model(self, name: str) -> EmbeddingAnswer:
+        """The same answer by another name of the model."""
+        return EmbeddingAnswer({**self.value, "model": name}, splice(self.raw, {("model",): encode_tolerant(name)}))
+
+
+class EmbeddingsError(LlmError):
+    """OpenAI's error object."""
+
+    __slots__ = ()
+
+    @property
+    def method(self) -> str:
+        return "embeddings"
+
+
+def from_client(value: Any, raw: bytes) -> Message:
+    """The message that a client's JSON value is. Never raises."""
+    try:
+        _check_request(value)
+    except Malformed as fault:
+        return unreadable(fault, raw)
+    return EmbeddingRequest(value, raw)
+
+
+def from_server(raw: bytes, limits: Limits) -> Mapping[str, Any] | Opaque:
+    """The members of an answer, but for the vectors; or why they cannot be read. Never raises."""
+    try:
+        members = _MEMBERS.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return malformed("json-malformed", "this is no object in JSON", raw)
+    if colliding_key(members, _ANSWER) is not None:
+        return unreadable(Ambiguous("a key is ambiguous"), raw)
+    try:
+        return {
+            name: parse(bytes(member), limits.json_depth, limits.json_values)
+            for name, member in members.items()
+            if name != _VECTORS
+        }
+    except JsonError as error:
+        return malformed(error.reason, error.detail, raw)
+
+
+def texts_of(request: EmbeddingRequest) -> Sequence[Piece] | Opaque:
+    """The texts of a request; see `codec.Codec.texts`."""
+    try:
+        return [Piece(place.channel, place.text, form_of(place.channel.kind)) for place in _places(request.value)]
+    except Malformed as fault:
+        return unreadable(fault, request.raw)
+
+
+def with_texts(request: EmbeddingRequest, texts: Mapping[int, str]) -> EmbeddingRequest:
+    """The request with new ones of its texts, by index."""
+    places = enumerate(_places(request.value))
+    raw = splice(request.raw, {place.path: encode_json(texts[number]) for number, place in places if number in texts})
+    return EmbeddingRequest(msgspec.json.decode(raw), raw)
+
+
+def _places(value: Mapping[str, Any]) -> Iterator[Place]:
+    """Every text.
+
+    Raises:
+        Malformed: something has another type than its field's.
+    """
+    if _are_objects(value.get("input")):
+        for position, each in enumerate(value["input"]):
+            at: Path = ("input", position)
+            yield from counted(of_turn(each, at) if "content" in each else of_part(each, 0, at), position, Role.USER)
+    else:
+        yield from texts_under(value, "input")
+    yield from of_turns(value.get("messages") or ())
+
+
+def _are_objects(asked: Any) -> bool:
+    return isinstance(asked, list) and bool(asked) and all(isinstance(each, dict) for each in asked)
+
+
+def _check_request(value: Any) -> None:
+    if not isinstance(value, dict):
+        _reject("a request must be an object")
+    if colliding_key(value, _REQUEST) is not None:
+        raise Ambiguous("a key is ambiguous")
+    if not isinstance(value.get("model"), str):
+        _reject("model must be a string")
+    if not _are_objects(value.get("input")):
+        check_asked(value.get("input"), "input")
+    if value.get("messages") is not None and not _are_objects(value["messages"]):
+        _reject("messages must be a list of objects and not empty")
+
+
+def _reject(detail: str) -> NoReturn:
+    raise Malformed(detail)
