@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.request import getproxies
 
@@ -36,6 +37,8 @@ def curls(stack: Stack) -> list[Line]:
     denied = _mcp(stack, "tools/call", {"name": "delete_file", "arguments": {"path": "/tmp/x"}})
     gatehouse = shlex.join([sys.executable, "-m", "ext_proc.cli"])
     admin = stack.admin_url.removeprefix("http://")
+    bundle = shlex.quote(str(stack.bundle))
+    pinned = _mcp(stack, "tools/list", {}, more={"x-demo": "pinned"})
     trail = "$(" + denied + ' | sed \'s/.*"trail":"\\([^"]*\\)".*/\\1/\')'
     return [
         Line("the tools that a stranger sees", _mcp(stack, "tools/list", {}), '"docs.read"'),
@@ -68,6 +71,12 @@ def curls(stack: Stack) -> list[Line]:
             ' -d \'{"model":"small","messages":[{"role":"user","content":"hello"}]}\'',
             "This is model-b",
         ),
+        Line(
+            "a tool that says something else of itself than when it was first listed, and what that is",
+            f"{pinned} >/dev/null; {_curl()} -X POST {stack.mcp_server_url}/redeploy; {pinned} >/dev/null; "
+            f"STATE_DIRECTORY={shlex.quote(str(stack.logs))} {gatehouse} tools diff --bundle {bundle} pinned docs.echo",
+            "Before any other tool is used",
+        ),
         Line("the latest decisions", f"{_curl()} '{stack.admin_url}/decisions?limit=2'", '"decisions"'),
         Line("the metrics", f"{_curl()} {stack.admin_url}/metrics", "gatehouse_exchanges_total"),
     ]
@@ -77,7 +86,9 @@ def _curl() -> str:
     return "curl -s --noproxy '*'" if getproxies() else "curl -s"
 
 
-def _mcp(stack: Stack, method: str, params: dict[str, object], token: str = "") -> str:
+def _mcp(
+    stack: Stack, method: str, params: dict[str, object], token: str = "", more: Mapping[str, str] | None = None
+) -> str:
     meta = {
         "io.modelcontextprotocol/protocolVersion": _VERSION,
         "io.modelcontextprotocol/clientInfo": {"name": "curl", "version": "8"},
@@ -89,6 +100,7 @@ def _mcp(stack: Stack, method: str, params: dict[str, object], token: str = "") 
         "accept": "application/json, text/event-stream",
         "mcp-protocol-version": _VERSION,
         "mcp-method": method,
+        **(more or {}),
     }
     if "name" in params:
         headers["mcp-name"] = str(params["name"])

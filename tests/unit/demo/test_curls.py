@@ -15,7 +15,7 @@ from ext_proc.demo.stack import Stack
 def stack(tmp_path: Path) -> Stack:
     """A stack that is not started: it only has its addresses and its issuer."""
     unstarted = Stack(tmp_path / "bundle.yaml")
-    unstarted.port, unstarted._admin_port = 10000, 9902
+    unstarted.port, unstarted._admin_port, unstarted.logs = 10000, 9902, tmp_path
     return unstarted
 
 
