@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test conformance bench bench-stores fuzz lint proto
+.PHONY: help setup demo test conformance bench bench-stores bench-codecs fuzz lint proto
 
 help:
 	@echo "make demo          start Envoy, Gatehouse, an MCP server and two models; ONCE=1 runs the tour and ends"
@@ -15,6 +15,7 @@ help:
 	@echo "make conformance   run the official MCP suite through Envoy; it needs npm, once"
 	@echo "make bench         measure against Envoy alone, its mcp filter and a Go no-op; QUICK=1, RECORD=1, PROFILE=1"
 	@echo "make bench-stores  what an operation on a store takes; ARGS='--redis --folder /var/tmp'"
+	@echo "make bench-codecs  what reading an event, a request or a message costs in Python; ARGS='--only chat --json'"
 	@echo "make fuzz          fuzz what reads bytes from outside, a minute; SECONDS=600, ARGS='--only sse --seed 1'"
 	@echo "make lint          ruff, mypy and the import contracts"
 	@echo "make proto         generate ext_proc/wire/pb from proto/"
@@ -54,6 +55,10 @@ bench: setup
 # A minute. Also only meaningful on a machine that does nothing else.
 bench-stores: setup
 	@$(BIN)/python -m tests.bench.stores $(ARGS)
+
+# Under a minute. Its ratios hold on a busy machine too.
+bench-codecs: setup
+	@$(BIN)/python -m tests.bench.codecs $(ARGS)
 
 # atheris comes with a libFuzzer of its own, for Linux on x86-64. It is installed only for this, in the version that there
 # is for this Python; where there is none, inputs are changed by chance alone.

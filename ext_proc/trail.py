@@ -152,6 +152,15 @@ class Trail:
             self._like[key] = entry
             self.entries.append(entry)
 
+    def repeat(self, policy: str, stage: Stage, verdict: Word, reason: str, duration: float, *, enforced: bool) -> bool:
+        """Counts one more of an entry that is there; whether it is. Of a stream's events nearly all are alike."""
+        like = self._like.get((policy, stage, verdict, reason, enforced))
+        if like is None:
+            return False
+        like.count += 1
+        like.duration += duration
+        return True
+
     def note(self, text: str) -> None:
         """Adds a note once."""
         text = text[:MAX_TEXT]

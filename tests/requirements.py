@@ -308,6 +308,17 @@ REQUIREMENTS: dict[str, Requirement] = {
             f"{E}test_hosted_tools.py",
         ),
     ),
+    "proposed-calls": Requirement(
+        "Calls that a model proposes fall under the rules about tools/call, in every format, whole and streamed: what "
+        "is denied, or taken out, no client puts together, and the answer ends as one without calls does.",
+        "OpenAI, chat completions and Responses (function calling, streaming); Anthropic, tool use (stop_reason, "
+        "streaming); Google, function calling",
+        (
+            "tests/policies/test_proposed_calls.py",
+            "tests/unit/codecs/test_llm_calls.py",
+            f"{E}test_proposed_calls.py",
+        ),
+    ),
     "mcp-resources": Requirement(
         "Resources, prompts and completions of their arguments fall under the same rules, however a URI is written.",
         "RFC 3986 section 6; RFC 6570; MCP 2026-07-28, resources, prompts, completion",

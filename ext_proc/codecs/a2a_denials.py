@@ -17,8 +17,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ext_proc.codecs.content_types import JSON
-from ext_proc.codecs.jsonrpc_codes import DENIED, INVALID_PARAMS, INVALID_REQUEST, PARSE_ERROR, TOO_LARGE
+from ext_proc.codecs.error_replies import reply, status_of
+from ext_proc.codecs.jsonrpc_codes import DENIED, code_of
 from ext_proc.messages import (
     A2aAnswer,
     A2aError,
@@ -59,13 +59,7 @@ def denial(denials: Sequence[tuple[Message, Deny]], head: RequestHead, trail_id:
         value = _http_error(deny, trail_id, status)
     else:
         value = _error(message, deny, trail_id, modern=_is_modern(message, head))
-    lines = ((name.lower(), line.encode()) for name, line in deny.headers)
-    return ImmediateReply(
-        status=status,
-        body=encode_json(value),
-        headers=(("content-type", JSON.encode()), *(line for line in lines if line[0] != "content-type")),
-        details=deny.reason,
-    )
+    return reply(deny, status, value)
 
 
 def refusal(message: Message, deny: Deny, trail_id: str) -> Message | None:
@@ -131,22 +125,9 @@ def _id(message: Message) -> str | int | None:
 
 
 def _code(message: Message, deny: Deny) -> int:
-    if deny.code is not None:
-        return deny.code
-    if not isinstance(message, Opaque):
-        return DENIED
-    if message.too_large:
-        return TOO_LARGE
-    if not message.malformed:
-        return DENIED
-    if message.reason.startswith("json-"):
-        return PARSE_ERROR
-    return INVALID_PARAMS if message.reason.startswith("a2a-") else INVALID_REQUEST
+    return code_of(message, deny, params="a2a-")
 
 
 def _status(message: Message, deny: Deny) -> int:
-    if deny.status is not None:
-        return deny.status
-    if isinstance(message, Opaque):
-        return 413 if message.too_large else 400 if message.malformed else 403
-    return 200 if _id(message) is not None else 403  # where nothing waits for the body, the status must say it
+    # Where nothing waits for the body, the status must say it.
+    return status_of(message, deny, usual=403 if _id(message) is None else 200)

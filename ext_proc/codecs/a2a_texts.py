@@ -13,22 +13,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import msgspec
-
+from ext_proc.codecs import jsonrpc_texts
 from ext_proc.codecs.a2a_shapes import messages_of
+from ext_proc.codecs.jsonrpc_texts import piece_at
 from ext_proc.events import Direction
-from ext_proc.framing.json_splice import Path, source, splice
+from ext_proc.framing.json_splice import Path
 from ext_proc.messages import (
     A2aResult,
     Channel,
     ChannelKind,
-    Form,
     Message,
     MessageSend,
     Piece,
     Role,
     TaskPage,
-    encode_json,
 )
 from ext_proc.messages.a2a_answers import WRAPPERS
 
@@ -42,12 +40,7 @@ def texts_of(message: Message) -> Sequence[Piece]:
 
 def with_texts(message: Message, texts: Mapping[int, str]) -> Message:
     """The message with new ones of its texts, by index."""
-    changes: dict[Path, bytes | None] = {}
-    for number, (piece, path) in enumerate(_places(message)):
-        if number in texts:
-            changes[path] = encode_json(texts[number]) if piece.form is Form.PLAIN else texts[number].encode()
-    raw = splice(message.raw, changes)
-    value = msgspec.json.decode(raw)
+    value, raw = jsonrpc_texts.with_texts(message.raw, _places(message), texts)
     if isinstance(message, A2aResult):
         return type(message)(value, raw, message.request)
     assert isinstance(message, MessageSend), "nothing else has texts"
@@ -65,10 +58,7 @@ def _places(message: Message) -> Iterator[tuple[Piece, Path]]:
         said = _said(message)
     for index, (path, text) in enumerate(_texts(said)):
         channel = Channel(ChannelKind.CONTENT, index=index, direction=direction, role=role)
-        if text is None:
-            yield Piece(channel, source(message.raw, path).decode(), Form.VALID_JSON), path
-        else:
-            yield Piece(channel, text), path
+        yield piece_at(message.raw, path, channel, text), path
 
 
 def _said(answer: A2aResult) -> Iterator[tuple[Path, Mapping[str, Any]]]:

@@ -9,7 +9,8 @@ Rules:
 - The text of an error is read where a message has it: some clients show what they know, whatever stands beside it.
 - A block's signature comes behind its text, and leaves empty where that was changed.
 
-Not here: classes of messages (anthropic_messages.py), where texts stand (anthropic_texts.py), frames (llm_frames.py).
+Not here: classes of messages (anthropic_messages.py), where texts stand (anthropic_texts.py), frames (llm_frames.py),
+what all readers know of an answer (llm_reader.py).
 """
 
 from __future__ import annotations
@@ -33,22 +34,20 @@ from ext_proc.codecs.anthropic_messages import (
 from ext_proc.codecs.anthropic_texts import (
     DELTAS,
     changes_for,
-    check_keys,
-    objects,
+    check_block,
     of_block,
     of_citation,
-    read,
-    text_of,
 )
-from ext_proc.codecs.llm_channels import Channels
-from ext_proc.codecs.llm_frames import Part, malformed, unterminated
+from ext_proc.codecs.llm_fields import check_keys, objects, text_of
+from ext_proc.codecs.llm_found import placed
+from ext_proc.codecs.llm_frames import Part
+from ext_proc.codecs.llm_reader import Reader
 from ext_proc.codecs.llm_texts import Malformed, Place, Spot, Texts
 from ext_proc.framing.json_splice import Path
-from ext_proc.framing.json_surrogates import encode_tolerant, parse_tolerant
-from ext_proc.framing.json_view import JsonError
-from ext_proc.framing.sse import ServerSentEvent, Span, encode_event
+from ext_proc.framing.json_surrogates import encode_tolerant
+from ext_proc.framing.sse import encode_event
 from ext_proc.limits import Limits
-from ext_proc.messages import Channel, ChannelKind, Message, ModelListing, Opaque, Role, TokenCount, Usage, encode_json
+from ext_proc.messages import Channel, ChannelKind, Message, ModelListing, Opaque, Role, TokenCount, Usage
 from ext_proc.policy import Deny
 from ext_proc.trail import Outcome
 
@@ -62,7 +61,6 @@ _DELTA = "content_block_delta"
 _KINDS = frozenset(
     {"message_start", "content_block_start", _DELTA, "content_block_stop", "message_delta", "message_stop", "ping"}
 )
-_NO_JSON = frozenset({"json-empty", "json-malformed", "json-not-utf8"})
 _DELTA_OF: Mapping[ChannelKind, tuple[str, str]] = {
     ChannelKind.CONTENT: ("text_delta", "text"),
     ChannelKind.REASONING: ("thinking_delta", "thinking"),
@@ -70,7 +68,7 @@ _DELTA_OF: Mapping[ChannelKind, tuple[str, str]] = {
 }
 
 
-class MessageReader:
+class MessageReader(Reader):
     """Reads one answer; see `llm_frames.AnswerReader`.
 
     Args:
@@ -78,49 +76,29 @@ class MessageReader:
         failed: whether the HTTP status is no success: then it need not be Anthropic's at all.
     """
 
+    provider = "Anthropic"
+
     def __init__(self, requests: Sequence[Message], limits: Limits, *, failed: bool) -> None:
-        self._requests = tuple(requests)
-        self._limits = limits
-        self._failed = failed
+        super().__init__(requests, limits, failed=failed)
         self._counts = any(isinstance(request, TokenCount) for request in requests)
         self._lists = any(isinstance(request, ModelListing) for request in requests)
-        self._channels = Channels()
         self._started = False
-        self._produced = False
-        self._erred = False
         self._counts_told: dict[str, Any] = {}  # of usage, what the last event that counted it said
         self._rewritten: set[int] = set()  # the blocks of which a changed text has left
-        self.outcome = Outcome.PROTOCOL_ERROR if failed else Outcome.OK
 
-    @property
-    def done(self) -> bool:
-        return self._channels.done
-
-    @property
-    def unanswered(self) -> Sequence[Message]:
-        """What was asked, as long as the answer goes on."""
-        return () if self.done or self._erred else self._requests
-
-    def document(self, data: bytes) -> Part:
-        """See `AnswerReader`."""
-        try:
-            value = self._parse(data)
-            if value is None:
-                return self._unread(_not_anthropic(data))
-            value = check_answer(value)
-            erred = "error" in value
-            if (self._lists or self._counts) and not erred:
-                self._produced = True
-                self._channels.finish()
-                return Part(Counted(value, data) if self._counts else None)
-            blocks = objects(value.get("content"), "content")
-            spots = self._channels.spots(
-                place for index, block in enumerate(blocks) for place in _places(block, index, ("content", index), data)
-            )
-        except JsonError as error:
-            return self._unread(self._broken(error, data))
-        except Malformed as fault:
-            return self._unread(unreadable(fault, data))
+    def _document(self, value: Any, data: bytes) -> Part:
+        value = check_answer(value)
+        erred = "error" in value
+        if (self._lists or self._counts) and not erred:
+            self._produced = True
+            self._channels.finish()
+            return Part(Counted(value, data) if self._counts else None)
+        blocks = objects(value.get("content"), "content")
+        spots = self._channels.spots(
+            place
+            for index, block in enumerate(blocks)
+            for place in placed(of_block(block, Role.ASSISTANT, ("content", index)), index, data)
+        )
         if erred:
             return self._error(value, data, spots, self._channels.finish())
         self._produced = bool(blocks)
@@ -130,26 +108,14 @@ class MessageReader:
         closes = self._channels.finish()
         return Part(MessageAnswer(value, data, spots), spots, closes, changes=changes_for)
 
-    def event(self, event: ServerSentEvent) -> Part:
-        """See `AnswerReader`."""
-        data = event.data or b""
-        if event.span is Span.UNTERMINATED:
-            return self._unread(unterminated(data))
-        try:
-            value = self._parse(data)
-            if value is None:
-                return self._unread(_not_anthropic(data))
-            if not isinstance(value, dict):
-                raise Malformed("an event must be an object")
-            check_keys(value, EVENT)
-            kind = text_of(value, "type")
-            closes, spots = self._read(kind, value, data)
-            if kind not in _KINDS and (kind == "error" or "error" in value):
-                return self._error(value, data)
-        except JsonError as error:
-            return self._unread(self._broken(error, data))
-        except Malformed as fault:
-            return self._unread(unreadable(fault, data))
+    def _event(self, value: Any, data: bytes) -> Part:
+        if not isinstance(value, dict):
+            raise Malformed("an event must be an object")
+        check_keys(value, EVENT)
+        kind = text_of(value, "type")
+        closes, spots = self._read(kind, value, data)
+        if kind not in _KINDS and (kind == "error" or "error" in value):
+            return self._error(value, data)
         index = value.get("index", -1)
         return Part(
             MessageEvent(value, data, spots, self._usage(kind, value)),
@@ -159,26 +125,6 @@ class MessageReader:
             changes=partial(self._changes, index),
             late=partial(self._unsigned, index) if kind == _DELTA and value["delta"].get("signature") else None,
         )
-
-    def unread(self, message: Opaque) -> None:
-        """See `AnswerReader`."""
-        if message.malformed or message.too_large:
-            self._worse(Outcome.INVALID)
-
-    def end(self, *, empty: bool, streamed: bool) -> None:
-        """See `AnswerReader`."""
-        if self._failed or self._erred:
-            return
-        if empty:
-            self._worse(Outcome.EMPTY)
-        elif streamed and not self.done:
-            self._worse(Outcome.TRUNCATED)
-        elif not self._produced:
-            self._worse(Outcome.EMPTY)
-
-    def error(self, deny: Deny, trail_id: str) -> bytes:
-        """See `AnswerReader`."""
-        return encode_json(error_object(deny, trail_id, deny.status or 403))
 
     def text_event(self, channel: Channel, text: str) -> bytes:
         """See `codec.Decoder`; nothing for a text that no delta carries."""
@@ -218,7 +164,7 @@ class MessageReader:
             index, block = _index(value), _object(value, "content_block")
             self._channels.begin(index)
             self._produced = True
-            return (), self._channels.spots(_places(block, index, ("content_block",), data))
+            return (), self._channels.spots(placed(of_block(block, Role.ASSISTANT, ("content_block",)), index, data))
         elif kind == _DELTA:
             index = _index(value)
             self._channels.begin(index)
@@ -233,21 +179,20 @@ class MessageReader:
             raise Malformed("an event of an unknown type carries text")
         return (), ()
 
-    def _parse(self, data: bytes) -> Any:
-        """The value; None for what is somebody else's error."""
-        value = parse_tolerant(data, self._limits.json_depth, self._limits.json_values)
-        return None if self._failed and not (isinstance(value, dict) and "error" in value) else value
+    def _is_error(self, value: Mapping[str, Any]) -> bool:
+        return "error" in value
 
-    def _broken(self, error: JsonError, data: bytes) -> Opaque:
-        own_page = self._failed and error.reason in _NO_JSON
-        return _not_anthropic(data) if own_page else malformed(error.reason, error.detail, data)
+    def _unreadable(self, fault: Malformed, raw: bytes) -> Opaque:
+        return unreadable(fault, raw)
+
+    def _error_object(self, deny: Deny, trail_id: str, status: int) -> Mapping[str, Any]:
+        return error_object(deny, trail_id, status)
 
     def _error(
         self, value: Mapping[str, Any], data: bytes, spots: tuple[Spot, ...] = (), closes: Sequence[int] = ()
     ) -> Part:
         """An error of the server's: official clients read no further."""
-        self._erred = True
-        self._worse(Outcome.PROTOCOL_ERROR)
+        self._has_erred()
         return Part(MessageError(value, data), spots, closes, changes=changes_for)
 
     def _usage(self, kind: str, value: Mapping[str, Any]) -> Usage | None:
@@ -269,10 +214,6 @@ class MessageReader:
         """What becomes of a block's signature once its text has left changed."""
         return {("delta", "signature"): b'""'} if index in self._rewritten else {}
 
-    def _unread(self, message: Opaque) -> Part:
-        self.unread(message)
-        return Part(message)
-
     def _blank(self) -> dict[str, Any]:
         """A message before its first block, where the stream's own did not leave."""
         model = next((request.target for request in self._requests), "")
@@ -288,23 +229,10 @@ class MessageReader:
             "usage": usage,
         }
 
-    def _worse(self, outcome: Outcome) -> None:
-        self.outcome = self.outcome.worse(outcome)
-
-
-def _places(block: Mapping[str, Any], index: int, at: Path, data: bytes) -> Iterator[Place]:
-    """The texts of a block; its own is channel 0 of its kind, the others are counted from 1."""
-    others = 0
-    for found in of_block(block, Role.ASSISTANT, at):
-        if not found.own:
-            others += 1
-        channel = Channel(found.kind, index, 0 if found.own else others, role=found.role)
-        yield Place(channel, found.path, read(found, data), found.text is None)
-
 
 def _of_delta(delta: Mapping[str, Any], index: int) -> Iterator[Place]:
     """The texts of a delta: its block's own, and what a citation quotes."""
-    check_keys(delta)
+    check_block(delta)
     text_of(delta, "signature")
     for name, kind in DELTAS.items():
         text = text_of(delta, name)
@@ -326,14 +254,10 @@ def _object(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     found = value.get(name)
     if not isinstance(found, dict):
         raise Malformed(f"{name} must be an object")
-    check_keys(found)
+    check_block(found)
     return found
 
 
 def _event(kind: str, **members: Any) -> bytes:
     """An event of ours, named as Anthropic names its own."""
     return b"event: " + kind.encode() + b"\n" + encode_event(encode_tolerant({"type": kind, **members}))
-
-
-def _not_anthropic(raw: bytes) -> Opaque:
-    return Opaque("not-anthropic", "the server's own error is no message of Anthropic's", raw=raw)

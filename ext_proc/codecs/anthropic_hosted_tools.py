@@ -15,10 +15,9 @@ Not here: who may ask for what (policies); the rest of a request (anthropic_mess
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
-from ext_proc.codecs.anthropic_texts import check_keys, objects, text_of
-from ext_proc.codecs.llm_texts import Malformed
+from ext_proc.codecs.llm_fields import as_object, check_keys, objects, reject, text_of
 from ext_proc.messages import HostedTool
 
 CLIENTS_OWN = "custom"
@@ -70,19 +69,19 @@ def _added(request: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
                 check_keys(block, _CHANGE)
                 for change in (block, *objects(block.get("tool_changes"), "tool_changes")):
                     check_keys(change, _CHANGE)
-                    tool = _object(change, "tool")
+                    tool = as_object(change.get("tool"), "tool")
                     check_keys(tool, _CHANGE)
                     if tool.get("definition") is not None:
-                        yield _object(tool, "definition")
+                        yield as_object(tool.get("definition"), "definition")
 
 
 def _allowed(server: Mapping[str, Any], toolsets: Sequence[Mapping[str, Any]]) -> Sequence[str] | None:
     """The tools of a server that the model may use; None where the request names none: all."""
-    configuration = _object(server, "tool_configuration")
+    configuration = as_object(server.get("tool_configuration"), "tool_configuration")
     check_keys(configuration, _SERVER)
     allowed = configuration.get("allowed_tools")
     if allowed is not None and not (isinstance(allowed, list) and all(isinstance(name, str) for name in allowed)):
-        _reject("allowed_tools must be a list of strings")
+        reject("allowed_tools must be a list of strings")
     listed = [_enabled(tool) for tool in toolsets]
     if allowed is not None:
         return tuple(allowed)
@@ -93,21 +92,13 @@ def _allowed(server: Mapping[str, Any], toolsets: Sequence[Mapping[str, Any]]) -
 
 def _enabled(toolset: Mapping[str, Any]) -> Sequence[str] | None:
     """The tools that a toolset enables one by one; None where it enables those that it does not name."""
-    configs, usual = _object(toolset, "configs"), _object(toolset, "default_config")
+    configs, usual = (
+        as_object(toolset.get("configs"), "configs"),
+        as_object(toolset.get("default_config"), "default_config"),
+    )
     check_keys(usual, _TOOL)
     for name in configs:
-        check_keys(_object(configs, name), _TOOL)
+        check_keys(as_object(configs.get(name), name), _TOOL)
     if usual.get("enabled") is not False:
         return None
-    return [name for name in configs if _object(configs, name).get("enabled") is True]
-
-
-def _object(holder: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    found = holder.get(name)
-    if not isinstance(found, dict | None):
-        _reject(f"{name} must be an object")
-    return found or {}
-
-
-def _reject(detail: str) -> NoReturn:
-    raise Malformed(detail)
+    return [name for name in configs if as_object(configs.get(name), name).get("enabled") is True]

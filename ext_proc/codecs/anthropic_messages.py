@@ -16,31 +16,27 @@ Not here: bytes (anthropic_answer.py), texts (anthropic_texts.py), tools (anthro
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
-import msgspec
-
+from ext_proc.codecs.anthropic_calls import AnthropicCalls
 from ext_proc.codecs.anthropic_hosted_tools import hosted_tools
-from ext_proc.codecs.anthropic_texts import check_keys, objects, text_of
+from ext_proc.codecs.llm_changes import Named, Settable, Told
+from ext_proc.codecs.llm_fields import as_object, check_flag, check_keys, check_number, objects, reject, text_of
 from ext_proc.codecs.llm_frames import malformed
 from ext_proc.codecs.llm_prompts import Prompted
-from ext_proc.codecs.llm_texts import Ambiguous, Malformed, Spot, at_path, pieces_of
-from ext_proc.framing.json_splice import Path, splice
-from ext_proc.framing.json_surrogates import encode_tolerant
+from ext_proc.codecs.llm_texts import Ambiguous, Malformed, Spot
+from ext_proc.framing.json_splice import Path
 from ext_proc.messages import (
     Completion,
     CompletionChunk,
-    Generation,
     HostedTool,
     LlmError,
     Message,
     Opaque,
-    Piece,
     Setting,
     TokenCount,
     TokenCounted,
     Usage,
-    encode_json,
 )
 
 _SETTINGS: Mapping[Setting, Path] = {
@@ -66,18 +62,7 @@ COUNTED = (
 EVENT = frozenset({"type", "index", "message", "content_block", "delta", "usage", "error"})
 
 
-class _Request:
-    """What a generation and a question for its tokens have in common."""
-
-    __slots__ = ()
-    value: Mapping[str, Any]
-    raw: bytes
-
-    def _renamed(self, name: str) -> tuple[Mapping[str, Any], bytes]:
-        return {**self.value, "model": name}, splice(self.raw, {("model",): encode_tolerant(name)})
-
-
-class MessagesRequest(Prompted, _Request, Generation):
+class MessagesRequest(Prompted, Settable):
     """A request for a message."""
 
     __slots__ = ()
@@ -91,37 +76,22 @@ class MessagesRequest(Prompted, _Request, Generation):
         """The tools that are the provider's by name, and the servers that it connects to."""
         return hosted_tools(self.value)
 
-    def setting(self, setting: Setting) -> Any:
-        """A setting as the caller gave it; None where it did not, or the format has none."""
-        found = [number for path in _paths(self.value, setting) if (number := at_path(self.value, path)) is not None]
-        return max(found) if setting is Setting.MAX_TOKENS and found else next(iter(found), None)
+    def setting_at(self, setting: Setting) -> Sequence[Path]:
+        """See `Settable`; that of every model."""
+        return _paths(self.value, setting)
 
-    def with_model(self, name: str) -> MessagesRequest:
-        """The same request for another model."""
-        return MessagesRequest(*self._renamed(name))
+    def of_several(self, found: Sequence[Any]) -> Any:
+        """See `Settable`: the greatest."""
+        return max(found)
 
     def with_settings(self, settings: Mapping[Setting, Any]) -> MessagesRequest:
-        """The same request with settings replaced; None removes one.
-
-        Raises:
-            ValueError: the format has no such setting, or needs the one that is removed.
-        """
-        changes: dict[Path, bytes | None] = {}
-        for setting, wanted in settings.items():
-            paths = _paths(self.value, setting)
-            if not paths or (wanted is None and setting is Setting.MAX_TOKENS):
-                raise ValueError(f"Anthropic's messages have no such {setting}")
-            for path in paths:
-                if len(path) == 2 and not isinstance(self.value.get(str(path[0])), Mapping):
-                    if wanted is not None:
-                        changes[path[:1]] = encode_json({str(path[1]): wanted})
-                else:
-                    changes[path] = None if wanted is None else encode_json(wanted)
-        raw = splice(self.raw, changes)
-        return MessagesRequest(msgspec.json.decode(raw), raw)
+        """See `Generation`; the format needs `max_tokens`."""
+        if settings.get(Setting.MAX_TOKENS, 0) is None:
+            raise ValueError("Anthropic's messages need max_tokens")
+        return super().with_settings(settings)
 
 
-class CountRequest(_Request, TokenCount):
+class CountRequest(Named, TokenCount):
     """A question how many tokens a request would be."""
 
     __slots__ = ()
@@ -129,10 +99,6 @@ class CountRequest(_Request, TokenCount):
     @property
     def method(self) -> str:
         return "count_tokens"
-
-    def with_model(self, name: str) -> CountRequest:
-        """The same question about another model."""
-        return CountRequest(*self._renamed(name))
 
 
 class Counted(TokenCounted):
@@ -151,34 +117,20 @@ class Counted(TokenCounted):
         return tokens if type(tokens) is int and tokens >= 0 else None
 
 
-class _Answer:
-    """What a whole message and an event of one have in common.
-
-    Attributes:
-        spots: the texts in it, and where they stand.
-    """
+class _Answer(AnthropicCalls, Told):
+    """What a whole message and an event of one have in common."""
 
     __slots__ = ()
-    spots: Sequence[Spot]
 
     @property
     def method(self) -> str:
         return "chat"
 
-    @property
-    def pieces(self) -> Sequence[Piece]:
-        """The texts in it."""
-        return pieces_of(self.spots)
-
 
 class MessageAnswer(_Answer, Completion):
     """A whole message."""
 
-    __slots__ = ("spots",)
-
-    def __init__(self, value: Mapping[str, Any], raw: bytes, spots: Sequence[Spot] = ()) -> None:
-        super().__init__(value, raw)
-        self.spots = spots
+    __slots__ = ()
 
     @property
     def usage(self) -> Usage | None:
@@ -191,11 +143,6 @@ class MessageAnswer(_Answer, Completion):
         reason = self.value.get("stop_reason")
         return (reason,) if isinstance(reason, str) else ()
 
-    def with_model(self, name: str) -> MessageAnswer:
-        """The same answer by another name of the model."""
-        raw = splice(self.raw, {("model",): encode_tolerant(name)})
-        return MessageAnswer({**self.value, "model": name}, raw, self.spots)
-
 
 class MessageEvent(_Answer, CompletionChunk):
     """One event of a streamed message.
@@ -204,13 +151,12 @@ class MessageEvent(_Answer, CompletionChunk):
         usage: what was counted so far, where this event tells any of it.
     """
 
-    __slots__ = ("_usage", "spots")
+    __slots__ = ("_usage",)
 
     def __init__(
         self, value: Mapping[str, Any], raw: bytes, spots: Sequence[Spot] = (), usage: Usage | None = None
     ) -> None:
-        super().__init__(value, raw)
-        self.spots = spots
+        super().__init__(value, raw, spots)
         self._usage = usage
 
     @property
@@ -231,10 +177,12 @@ class MessageEvent(_Answer, CompletionChunk):
         reason = delta.get("stop_reason") if isinstance(delta, Mapping) else None
         return (reason,) if isinstance(reason, str) else ()
 
-    def with_model(self, name: str) -> MessageEvent:
-        """The same event by another name of the model."""
-        raw = splice(self.raw, {("message", "model"): encode_tolerant(name)})
-        value = {**self.value, "message": {**self._started, "model": name}}
+    @property
+    def named_at(self) -> Path:
+        return ("message", "model")
+
+    def remade(self, value: Mapping[str, Any], raw: bytes) -> MessageEvent:
+        """See `Named`."""
         return MessageEvent(value, raw, self.spots, self._usage)
 
     @property
@@ -243,7 +191,7 @@ class MessageEvent(_Answer, CompletionChunk):
         return message if isinstance(message, Mapping) else {}
 
 
-class MessageError(LlmError):
+class MessageError(AnthropicCalls, LlmError):
     """`{"type": "error", "error": {"type", "message"}}`, also as an event."""
 
     __slots__ = ()
@@ -269,10 +217,10 @@ def check_answer(value: Any) -> Mapping[str, Any]:
         Malformed: it has another.
     """
     if not isinstance(value, dict):
-        _reject("this is not an object")
+        reject("this is not an object")
     check_keys(value, _ANSWER)
     if not isinstance(value.get("stop_reason"), str | None):
-        _reject("stop_reason must be a string")
+        reject("stop_reason must be a string")
     return value
 
 
@@ -323,21 +271,18 @@ def _paths(request: Mapping[str, Any], setting: Setting) -> Sequence[Path]:
 
 def _check_request(value: Any) -> None:
     if not isinstance(value, dict):
-        _reject("a request must be an object")
+        reject("a request must be an object")
     check_keys(value, _REQUEST)
     if not isinstance(value.get("model"), str):
-        _reject("model must be a string")
+        reject("model must be a string")
     if not value.get("messages"):
-        _reject("messages must not be empty")
+        reject("messages must not be empty")
     for turn in objects(value["messages"], "messages"):
         check_keys(turn, _TURN)
-    if not isinstance(value.get("stream"), bool | None):
-        _reject("stream must be true or false")
-    output = value.get("output_config")
-    if not isinstance(output, dict | None):
-        _reject("output_config must be an object")
-    check_keys(output or {}, _OUTPUT)
-    text_of(output or {}, "effort")
+    check_flag(value.get("stream"), "stream")
+    output = as_object(value.get("output_config"), "output_config")
+    check_keys(output, _OUTPUT)
+    text_of(output, "effort")
     others = value.get("fallbacks")
     listed = () if isinstance(others, str) else objects(others, "fallbacks")
     for other in listed:
@@ -345,13 +290,7 @@ def _check_request(value: Any) -> None:
     for holder in (value, *listed):
         limit = holder.get("max_tokens")
         if limit is not None and (type(limit) is not int or limit < 0):  # 0 fills the prompt's cache
-            _reject("max_tokens must be an integer from 0 on")
+            reject("max_tokens must be an integer from 0 on")
     for setting in _NUMBERS:
-        number = value.get(setting)
-        if number is not None and (isinstance(number, bool) or not isinstance(number, int | float)):
-            _reject(f"{setting} must be a number")
+        check_number(value.get(setting), setting)
     hosted_tools(value)
-
-
-def _reject(detail: str) -> NoReturn:
-    raise Malformed(detail)

@@ -3,12 +3,11 @@
 Rules:
 - What is asked stands in the path behind the model: `.../models/MODEL:generateContent`. Other actions are opaque.
 - Another model is another path: `mirrored_headers` writes it, so that Envoy routes and the server reads the same.
-- An answer is read as JSON or as server-sent events, as its content type says; JSON that answers
-  `streamGenerateContent` is an array of pieces.
-- `answers` promises: no message of another class comes out of a decoder for these requests.
+- JSON that answers `streamGenerateContent` is an array of pieces.
 
 Not here: messages (gemini_messages.py), what an answer says (gemini_answer.py), how it comes in pieces
-(gemini_streams.py, gemini_arrays.py), texts (gemini_texts.py, gemini_request_texts.py), denials (gemini_denials.py).
+(gemini_streams.py, gemini_arrays.py), texts (gemini_texts.py, gemini_request_texts.py), denials (gemini_denials.py),
+what all models' codecs have in common (llm_codec.py).
 """
 
 from __future__ import annotations
@@ -16,15 +15,27 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 from urllib.parse import quote, unquote
 
-from ext_proc.codecs import gemini_denials, gemini_request_texts
+from ext_proc.codecs import gemini_request_texts
 from ext_proc.codecs.codec import Decoder, Match
-from ext_proc.codecs.content_types import EVENT_STREAM, JSON, plain_type
+from ext_proc.codecs.content_types import JSON, plain_type
 from ext_proc.codecs.gemini_answer import GeminiReader
 from ext_proc.codecs.gemini_arrays import ArrayDecoder
-from ext_proc.codecs.gemini_messages import GeminiCount, GeminiEmbedding, GeminiRequest, from_client
+from ext_proc.codecs.gemini_denials import error_object
+from ext_proc.codecs.gemini_messages import (
+    GeminiAnswer,
+    GeminiCount,
+    GeminiCounted,
+    GeminiEmbedded,
+    GeminiEmbedding,
+    GeminiError,
+    GeminiRequest,
+    from_client,
+)
 from ext_proc.codecs.gemini_streams import EventDecoder
+from ext_proc.codecs.llm_codec import LlmCodec
 from ext_proc.codecs.llm_frames import AnswerDecoder, RequestDecoder
 from ext_proc.limits import Limits
 from ext_proc.messages import (
@@ -32,7 +43,6 @@ from ext_proc.messages import (
     CompletionChunk,
     Embedded,
     Embedding,
-    HeadersOnly,
     LlmError,
     Message,
     Opaque,
@@ -43,7 +53,6 @@ from ext_proc.messages import (
     TokenCounted,
 )
 from ext_proc.policy import Deny
-from ext_proc.replies import ImmediateReply
 
 _PATH = re.compile(
     r"(?P<before>.*/(?:models|tunedModels|endpoints)/)(?P<model>[^/:]+)"
@@ -53,47 +62,43 @@ _ALWAYS: tuple[type[Message], ...] = (LlmError, Opaque)
 _REQUESTS = (GeminiRequest, GeminiCount, GeminiEmbedding)
 
 
-class GeminiCodec:
+class GeminiCodec(LlmCodec):
     """Google's Gemini; see `codec.Codec`."""
 
     name = "gemini"
+    whole = (GeminiAnswer, GeminiCounted, GeminiEmbedded)
+    error = GeminiError
 
     def matches(self, head: RequestHead) -> Match:
         """YES for the actions that are read, NO for any other: headers alone tell."""
         found = head.method == "POST" and plain_type(head.headers) == JSON and _PATH.fullmatch(head.path)
         return Match.YES if found else Match.NO
 
-    def transport_message(self, head: RequestHead) -> Message | None:
-        """None: what is asked stands in a body."""
-        return None
-
-    def header_message(self, head: RequestHead) -> HeadersOnly | None:
-        """None: the path names the model, but policies are shown requests."""
-        return None
-
     def request_decoder(self, head: RequestHead, limits: Limits) -> Decoder:
         """A decoder for a POST's body: one frame, at its end."""
         model, action = _asked(head)
         return RequestDecoder(partial(from_client, model=model, action=action), limits)
 
+    def reader(
+        self, requests: Sequence[Message], request: RequestHead, limits: Limits, *, failed: bool
+    ) -> GeminiReader:
+        """See `LlmCodec`."""
+        return GeminiReader(requests, limits, failed=failed)
+
     def response_decoder(
         self, requests: Sequence[Message], request: RequestHead, response: ResponseHead, limits: Limits
     ) -> Decoder:
         """A decoder for what answers `requests`: a frame per event or element, or one for a JSON body."""
-        reader = GeminiReader(requests, limits, failed=not 200 <= response.status < 300)
+        reader = self.reader(requests, request, limits, failed=not 200 <= response.status < 300)
         if self.streams(response):
             return EventDecoder(reader, limits)
         if _asked(request)[1] == "streamGenerateContent":
             return ArrayDecoder(reader, limits)
         return AnswerDecoder(reader, limits)
 
-    def streams(self, response: ResponseHead) -> bool:
-        """Whether the answer is an event stream."""
-        return plain_type(response.headers) == EVENT_STREAM
-
-    def readable(self, response: ResponseHead) -> bool:
-        """Whether the answer is JSON or an event stream, in UTF-8."""
-        return plain_type(response.headers) in (JSON, EVENT_STREAM)
+    def error_object(self, deny: Deny, trail_id: str, status: int) -> Mapping[str, Any]:
+        """See `LlmCodec`."""
+        return error_object(deny, trail_id, status)
 
     def answers(self, requests: Sequence[Message]) -> Sequence[type[Message]]:
         """The classes that can come back."""
@@ -102,16 +107,6 @@ class GeminiCodec:
         if any(isinstance(request, Embedding) for request in requests):
             return (Embedded, *_ALWAYS)
         return (Completion, CompletionChunk, *_ALWAYS)
-
-    def denial(
-        self, denials: Sequence[tuple[Message, Deny]], head: RequestHead, trail_id: str, *, batch: bool = False
-    ) -> ImmediateReply:
-        """An HTTP error with Google's error object; see gemini_denials.py."""
-        return gemini_denials.denial(denials, trail_id)
-
-    def refusal(self, message: Message, deny: Deny, trail_id: str) -> Message | None:
-        """The error in the place of a whole answer; None for an event: the engine ends the stream."""
-        return gemini_denials.refusal(message, deny, trail_id)
 
     def texts(self, message: Message, limits: Limits) -> Sequence[Piece] | Opaque:
         """The texts of a request; the frames of an answer have its own."""

@@ -9,12 +9,13 @@ Rules:
 - A line that is no field of an event is malformed, but for an error: official clients take JSON without `data:` too.
 
 Not here: classes of messages (gemini_messages.py), where texts stand (gemini_texts.py), frames (llm_frames.py,
-gemini_streams.py, gemini_arrays.py).
+gemini_streams.py, gemini_arrays.py), what all readers know of an answer (llm_reader.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ext_proc.codecs.gemini_denials import STOPPED, error_object
@@ -32,19 +33,18 @@ from ext_proc.codecs.gemini_texts import (
     changes_for,
     check_keys,
     member,
-    objects,
     of_content,
     of_grounding,
-    read,
     text_of,
 )
-from ext_proc.codecs.llm_channels import Channels
-from ext_proc.codecs.llm_frames import Part, malformed, unterminated
+from ext_proc.codecs.llm_fields import objects
+from ext_proc.codecs.llm_found import placed
+from ext_proc.codecs.llm_frames import Part, malformed
+from ext_proc.codecs.llm_reader import Reader
 from ext_proc.codecs.llm_texts import Malformed, Place
 from ext_proc.framing.json_splice import Path
-from ext_proc.framing.json_surrogates import encode_tolerant, parse_tolerant
-from ext_proc.framing.json_view import JsonError
-from ext_proc.framing.sse import ServerSentEvent, Span, encode_event
+from ext_proc.framing.json_surrogates import encode_tolerant
+from ext_proc.framing.sse import encode_event
 from ext_proc.limits import Limits
 from ext_proc.messages import (
     Channel,
@@ -54,7 +54,6 @@ from ext_proc.messages import (
     Opaque,
     Role,
     TokenCount,
-    encode_json,
 )
 from ext_proc.policy import Deny
 from ext_proc.trail import Outcome
@@ -78,10 +77,9 @@ _ENDINGS = {
         Outcome.REFUSED,
     ),
 }
-_NO_JSON = frozenset({"json-empty", "json-malformed", "json-not-utf8"})
 
 
-class GeminiReader:
+class GeminiReader(Reader):
     """Reads one answer; see `llm_frames.AnswerReader`.
 
     Args:
@@ -89,43 +87,26 @@ class GeminiReader:
         failed: whether the HTTP status is no success: then it need not be Google's at all.
     """
 
+    provider = "Google"
+
     def __init__(self, requests: Sequence[Message], limits: Limits, *, failed: bool) -> None:
-        self._requests = tuple(requests)
-        self._limits = limits
-        self._failed = failed
-        self._channels = Channels()
-        self._produced = False
-        self._erred = False
+        super().__init__(requests, limits, failed=failed)
         self._blocked = False
         self._envelope: dict[str, Any] = {}
-        self.outcome = Outcome.PROTOCOL_ERROR if failed else Outcome.OK
 
     @property
     def done(self) -> bool:
         """Never before the bytes end: nothing in the stream says that it is over."""
         return False
 
-    @property
-    def unanswered(self) -> Sequence[Message]:
-        """What was asked, as long as the answer goes on."""
-        return () if self._erred or self._channels.done else self._requests
-
     def document(self, data: bytes) -> Part:
         """See `AnswerReader`."""
-        part = self._read(data, whole=True)
-        closes = self._channels.finish()
-        return Part(part.message, part.spots, (*part.closes, *closes), changes=part.changes)
+        part = super().document(data)
+        return replace(part, closes=(*part.closes, *self._channels.finish()))
 
     def element(self, data: bytes) -> Part:
         """What an element of an array says."""
-        return self._read(data, whole=False)
-
-    def event(self, event: ServerSentEvent) -> Part:
-        """See `AnswerReader`."""
-        data = event.data or b""
-        if event.span is Span.UNTERMINATED:
-            return self._unread(unterminated(data))
-        return self._read(data, whole=False)
+        return self._guarded(data, self._event)
 
     def stray(self, lines: bytes, *, alone: bool) -> Part:
         """What lines of an event that are none of its fields say.
@@ -133,15 +114,10 @@ class GeminiReader:
         Args:
             alone: whether the event has no data beside them.
         """
-        part = self._read(lines, whole=False) if alone else Part()
+        part = self.element(lines) if alone else Part()
         if isinstance(part.message, GeminiError) and not part.spots:
             return Part(part.message)
         return self._unread(malformed("gemini-invalid", "a line of the stream is no field of an event", lines))
-
-    def unread(self, message: Opaque) -> None:
-        """See `AnswerReader`."""
-        if message.malformed or message.too_large:
-            self._worse(Outcome.INVALID)
 
     def end(self, *, empty: bool, streamed: bool) -> None:
         """See `AnswerReader`."""
@@ -153,10 +129,6 @@ class GeminiReader:
             self._worse(Outcome.TRUNCATED)
         elif not self._produced and not self._blocked:
             self._worse(Outcome.EMPTY)
-
-    def error(self, deny: Deny, trail_id: str) -> bytes:
-        """See `AnswerReader`."""
-        return encode_json(error_object(deny, trail_id, deny.status or 403))
 
     def text_event(self, channel: Channel, text: str) -> bytes:
         """See `codec.Decoder`; nothing for a text that goes on in no other piece."""
@@ -180,33 +152,34 @@ class GeminiReader:
         why = {"trail": trail_id, "reason": deny.reason}
         return encode_tolerant({"candidates": candidates, **self._envelope, "gatehouse": why})
 
-    def _read(self, data: bytes, *, whole: bool) -> Part:
-        try:
-            value = parse_tolerant(data, self._limits.json_depth, self._limits.json_values)
-            if self._failed and not (isinstance(value, dict) and value.get("error")):
-                return self._unread(_not_google(data))
-            value = check_answer(value)
-            erred = bool(value.get("error"))
-            if erred:
-                self._erred = True
-                self._worse(Outcome.PROTOCOL_ERROR)
-            elif any(isinstance(request, TokenCount | Embedding) for request in self._requests):
-                self._produced = True
-                counts = any(isinstance(request, TokenCount) for request in self._requests)
-                return Part((GeminiCounted if counts else GeminiEmbedded)(value, data))
-            candidates = objects(value.get("candidates"), "candidates")
-            ended = self._look(value, candidates)
-            spots = self._channels.spots(_places(candidates, data))
-        except JsonError as error:
-            own_page = self._failed and error.reason in _NO_JSON
-            return self._unread(_not_google(data) if own_page else malformed(error.reason, error.detail, data))
-        except Malformed as fault:
-            return self._unread(unreadable(fault, data))
-        closes = self._channels.end(ended)
+    def _document(self, value: Any, data: bytes) -> Part:
+        return self._read(value, data, GeminiAnswer)
+
+    def _event(self, value: Any, data: bytes) -> Part:
+        return self._read(value, data, GeminiChunk)
+
+    def _read(self, value: Any, data: bytes, kind: type[GeminiAnswer] | type[GeminiChunk]) -> Part:
+        """What an object says, whole or in pieces."""
+        value = check_answer(value)
+        erred = self._is_error(value)
         if erred:
-            return Part(GeminiError(value, data), spots, closes, changes=changes_for)
-        message = (GeminiAnswer if whole else GeminiChunk)(value, data, spots)
+            self._has_erred()
+        elif any(isinstance(request, TokenCount | Embedding) for request in self._requests):
+            self._produced = True
+            counts = any(isinstance(request, TokenCount) for request in self._requests)
+            return Part((GeminiCounted if counts else GeminiEmbedded)(value, data))
+        candidates = objects(value.get("candidates"), "candidates")
+        ended = self._look(value, candidates)
+        spots = self._channels.spots(_places(candidates, data))
+        closes = self._channels.end(ended)
+        message = GeminiError(value, data) if erred else kind(value, data, spots)
         return Part(message, spots, closes, changes=changes_for)
+
+    def _unreadable(self, fault: Malformed, raw: bytes) -> Opaque:
+        return unreadable(fault, raw)
+
+    def _error_object(self, deny: Deny, trail_id: str, status: int) -> Mapping[str, Any]:
+        return error_object(deny, trail_id, status)
 
     def _look(self, value: Mapping[str, Any], candidates: Sequence[Mapping[str, Any]]) -> list[int]:
         """What an object says of the answer; the candidates that end with it."""
@@ -229,24 +202,13 @@ class GeminiReader:
                 ended.append(index)
         return ended
 
-    def _unread(self, message: Opaque) -> Part:
-        self.unread(message)
-        return Part(message)
-
-    def _worse(self, outcome: Outcome) -> None:
-        self.outcome = self.outcome.worse(outcome)
-
 
 def _places(candidates: Sequence[Mapping[str, Any]], data: bytes) -> Iterator[Place]:
     """The texts of an object's candidates; a candidate's own words are channel 0 of their kind, others are counted."""
     for position, candidate in enumerate(candidates):
-        index, others = _index(candidates, position), 0
         at: Path = ("candidates", position)
         said = of_content(candidate.get("content"), Role.ASSISTANT, (*at, "content"))
-        for found in (*said, *of_grounding(candidate, at)):
-            others += not found.own
-            channel = Channel(found.kind, index, 0 if found.own else others, role=found.role)
-            yield Place(channel, found.path, read(found, data), found.text is None)
+        yield from placed((*said, *of_grounding(candidate, at)), _index(candidates, position), data)
 
 
 def _index(candidates: Sequence[Mapping[str, Any]], position: int) -> int:
@@ -257,7 +219,3 @@ def _index(candidates: Sequence[Mapping[str, Any]], position: int) -> int:
     if type(index) is not int or not 0 <= index < MAX_CANDIDATES:
         raise Malformed("an index is out of range")
     return index
-
-
-def _not_google(raw: bytes) -> Opaque:
-    return Opaque("not-google", "the server's own error is no message of Google's", raw=raw)

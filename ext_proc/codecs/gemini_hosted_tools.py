@@ -14,8 +14,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ext_proc.codecs.gemini_texts import camel, check_keys, member, objects, text_of
-from ext_proc.codecs.llm_texts import Malformed
+from ext_proc.codecs.gemini_texts import camel, check_keys, object_of, text_of
+from ext_proc.codecs.llm_fields import objects
 from ext_proc.messages import HostedTool
 
 _OWN_FUNCTIONS = "functionDeclarations"
@@ -44,9 +44,7 @@ def hosted_tools(request: Mapping[str, Any]) -> Sequence[HostedTool]:
 
 def _server(server: Mapping[str, Any]) -> HostedTool:
     check_keys(server, _TOOL)
-    transport = member(server, _TRANSPORT)
-    if not isinstance(transport, dict | None):
-        raise Malformed(f"{_TRANSPORT} must be an object")
-    check_keys(transport or {}, _TOOL)
-    url = text_of(transport or {}, "url")
+    transport = object_of(server, _TRANSPORT)
+    check_keys(transport, _TOOL)
+    url = text_of(transport, "url")
     return HostedTool("mcp", server_url=url, server_label=text_of(server, "name"), parameters=server)

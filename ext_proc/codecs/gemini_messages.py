@@ -15,16 +15,19 @@ Not here: bytes (gemini_answer.py), texts (gemini_texts.py, gemini_request_texts
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any, Self
 
 import msgspec
 
+from ext_proc.codecs.gemini_calls import GeminiCalls
 from ext_proc.codecs.gemini_hosted_tools import hosted_tools
-from ext_proc.codecs.gemini_texts import check_keys, member, objects, spelling, text_of
+from ext_proc.codecs.gemini_texts import check_keys, member, object_of, spelling, text_of
 from ext_proc.codecs.gemini_usage import read_usage
+from ext_proc.codecs.llm_changes import Named, Settable, Told
+from ext_proc.codecs.llm_fields import check_number, objects, reject
 from ext_proc.codecs.llm_frames import malformed
 from ext_proc.codecs.llm_prompts import Prompted
-from ext_proc.codecs.llm_texts import Ambiguous, Malformed, Spot, pieces_of
+from ext_proc.codecs.llm_texts import Ambiguous, Malformed
 from ext_proc.framing.json_splice import Path, splice
 from ext_proc.framing.json_surrogates import encode_tolerant
 from ext_proc.messages import (
@@ -32,17 +35,14 @@ from ext_proc.messages import (
     CompletionChunk,
     Embedded,
     Embedding,
-    Generation,
     HostedTool,
     LlmError,
     Message,
     Opaque,
-    Piece,
     Setting,
     TokenCount,
     TokenCounted,
     Usage,
-    encode_json,
 )
 
 _CONFIG = "generationConfig"
@@ -63,41 +63,49 @@ _ANSWER = frozenset({"candidates", "promptFeedback", "usageMetadata", "modelVers
 CANDIDATE = frozenset({"content", "finishReason", "index", "groundingMetadata", "logprobsResult"})
 
 
-class _Request:
+class _Request(Named):
     """What all requests have in common: the model's name in the path."""
 
-    __slots__ = ()
-    _model: str
-    value: Mapping[str, Any]
-    raw: bytes
+    __slots__ = ("_model",)
+
+    def __init__(self, value: Mapping[str, Any], raw: bytes, model: str) -> None:
+        super().__init__(value, raw)
+        self._model = model
 
     @property
     def model(self) -> str:
         """The model's name in the path."""
         return self._model
 
-    def _renamed(self, name: str) -> tuple[Mapping[str, Any], bytes]:
-        """The body for another model: as it is, but where it repeats the name."""
+    def with_model(self, name: str) -> Self:
+        """The same request for another model: the body as it is, but where it repeats the name."""
         changes = {path: encode_tolerant(_like(old, name)) for path, old in _names(self.value)}
         if not changes:
-            return self.value, self.raw
+            return self.remade(self.value, self.raw, name)
         raw = splice(self.raw, changes)
-        return msgspec.json.decode(raw), raw
+        return self.remade(msgspec.json.decode(raw), raw, name)
+
+    def remade(self, value: Mapping[str, Any], raw: bytes, model: str | None = None) -> Self:
+        """See `Named`; by default for the same model."""
+        return type(self)(value, raw, self._model if model is None else model)
 
 
-class GeminiRequest(_Request, Prompted, Generation):
+class GeminiRequest(_Request, Prompted, Settable):
     """A request to generate content.
 
     Attributes:
         streamed: whether the path asks for the answer in pieces.
     """
 
-    __slots__ = ("_model", "streamed")
+    __slots__ = ("streamed",)
 
     def __init__(self, value: Mapping[str, Any], raw: bytes, model: str, *, streamed: bool = False) -> None:
-        super().__init__(value, raw)
-        self._model = model
+        super().__init__(value, raw, model)
         self.streamed = streamed
+
+    def remade(self, value: Mapping[str, Any], raw: bytes, model: str | None = None) -> Self:
+        """See `Named`; by default for the same model."""
+        return type(self)(value, raw, self._model if model is None else model, streamed=self.streamed)
 
     @property
     def method(self) -> str:
@@ -113,83 +121,36 @@ class GeminiRequest(_Request, Prompted, Generation):
         """The tools that the provider runs itself for this request."""
         return hosted_tools(self.value)
 
-    def setting(self, setting: Setting) -> Any:
-        """A setting as the caller gave it; None where it did not, or the format has none."""
+    def setting_at(self, setting: Setting) -> Sequence[Path]:
+        """See `Settable`; in the spelling that the caller used."""
         name = _SETTINGS.get(setting)
-        return None if name is None else member(config_of(self.value), name)
-
-    def with_model(self, name: str) -> GeminiRequest:
-        """The same request for another model."""
-        return GeminiRequest(*self._renamed(name), name, streamed=self.streamed)
-
-    def with_settings(self, settings: Mapping[Setting, Any]) -> GeminiRequest:
-        """The same request with settings replaced, in the spelling that it has; None removes one.
-
-        Raises:
-            ValueError: the format has no such setting.
-        """
-        holder, config = spelling(self.value, _CONFIG), config_of(self.value)
-        changes: dict[Path, bytes | None] = {}
-        added: dict[str, Any] = {}
-        for setting, wanted in settings.items():
-            if setting not in _SETTINGS:
-                raise ValueError(f"Gemini has no {setting}")
-            name = spelling(config, _SETTINGS[setting])
-            changes[holder, name] = None if wanted is None else encode_json(wanted)
-            added |= {} if wanted is None else {name: wanted}
-        if self.value.get(holder) is None:
-            changes = {(holder,): encode_json(added)} if added else {}
-        raw = splice(self.raw, changes)
-        return GeminiRequest(msgspec.json.decode(raw), raw, self._model, streamed=self.streamed)
+        return () if name is None else ((spelling(self.value, _CONFIG), spelling(config_of(self.value), name)),)
 
 
 class GeminiCount(_Request, TokenCount):
     """A question how many tokens a request would be."""
 
-    __slots__ = ("_model",)
-
-    def __init__(self, value: Mapping[str, Any], raw: bytes, model: str) -> None:
-        super().__init__(value, raw)
-        self._model = model
+    __slots__ = ()
 
     @property
     def method(self) -> str:
         return "count_tokens"
 
-    def with_model(self, name: str) -> GeminiCount:
-        """The same question about another model."""
-        return GeminiCount(*self._renamed(name), name)
-
 
 class GeminiEmbedding(_Request, Prompted, Embedding):
     """A request for vectors, of one content or of several."""
 
-    __slots__ = ("_model",)
-
-    def __init__(self, value: Mapping[str, Any], raw: bytes, model: str) -> None:
-        super().__init__(value, raw)
-        self._model = model
+    __slots__ = ()
 
     @property
     def method(self) -> str:
         return "embeddings"
 
-    def with_model(self, name: str) -> GeminiEmbedding:
-        """The same request for another model, in the batch too."""
-        return GeminiEmbedding(*self._renamed(name), name)
 
-
-class _Answer:
-    """What a whole answer and a piece of a streamed one have in common: they have one shape.
-
-    Attributes:
-        spots: the texts in it, and where they stand.
-    """
+class _Answer(GeminiCalls, Told):
+    """What a whole answer and a piece of a streamed one have in common: they have one shape."""
 
     __slots__ = ()
-    spots: Sequence[Spot]
-    value: Mapping[str, Any]
-    raw: bytes
 
     @property
     def method(self) -> str:
@@ -199,11 +160,6 @@ class _Answer:
     def model(self) -> str:
         """The version of the model that answered."""
         return text_of(self.value, "modelVersion")
-
-    @property
-    def pieces(self) -> Sequence[Piece]:
-        """The texts in it."""
-        return pieces_of(self.spots)
 
     @property
     def usage(self) -> Usage | None:
@@ -218,38 +174,21 @@ class _Answer:
         reasons = [member(candidate, "finishReason") for candidate in self.value.get("candidates") or ()]
         return tuple(reason for reason in (*reasons, blocked) if isinstance(reason, str))
 
-    def _renamed(self, name: str) -> tuple[Mapping[str, Any], bytes, Sequence[Spot]]:
-        holder = spelling(self.value, "modelVersion")
-        raw = splice(self.raw, {(holder,): encode_tolerant(name)})
-        return {**self.value, holder: name}, raw, self.spots
+    @property
+    def named_at(self) -> Path:
+        return (spelling(self.value, "modelVersion"),)
 
 
 class GeminiAnswer(_Answer, Completion):
     """A whole answer."""
 
-    __slots__ = ("spots",)
-
-    def __init__(self, value: Mapping[str, Any], raw: bytes, spots: Sequence[Spot] = ()) -> None:
-        super().__init__(value, raw)
-        self.spots = spots
-
-    def with_model(self, name: str) -> GeminiAnswer:
-        """The same answer by another name of the model."""
-        return GeminiAnswer(*self._renamed(name))
+    __slots__ = ()
 
 
 class GeminiChunk(_Answer, CompletionChunk):
     """A piece of a streamed answer."""
 
-    __slots__ = ("spots",)
-
-    def __init__(self, value: Mapping[str, Any], raw: bytes, spots: Sequence[Spot] = ()) -> None:
-        super().__init__(value, raw)
-        self.spots = spots
-
-    def with_model(self, name: str) -> GeminiChunk:
-        """The same piece by another name of the model."""
-        return GeminiChunk(*self._renamed(name))
+    __slots__ = ()
 
 
 class GeminiCounted(TokenCounted):
@@ -283,7 +222,7 @@ class GeminiEmbedded(Embedded):
         return read_usage(member(self.value, "usageMetadata"))
 
 
-class GeminiError(LlmError):
+class GeminiError(GeminiCalls, LlmError):
     """Google's error object: `{"error": {"code", "message", "status"}}`."""
 
     __slots__ = ()
@@ -324,7 +263,7 @@ def check_answer(value: Any) -> Mapping[str, Any]:
         Malformed: it has another.
     """
     if not isinstance(value, dict):
-        _reject("this is not an object")
+        reject("this is not an object")
     check_keys(value, _ANSWER)
     return value
 
@@ -340,10 +279,8 @@ def _names(request: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
     Raises:
         Malformed: something has another type than its field's.
     """
-    inner = member(request, _COUNTED)
-    if not isinstance(inner, dict | None):
-        _reject(f"{_COUNTED} must be an object")
-    holders: list[tuple[Path, Mapping[str, Any]]] = [((), request), ((spelling(request, _COUNTED),), inner or {})]
+    inner = object_of(request, _COUNTED)
+    holders: list[tuple[Path, Mapping[str, Any]]] = [((), request), ((spelling(request, _COUNTED),), inner)]
     holders += [(("requests", n), each) for n, each in enumerate(objects(request.get("requests"), "requests"))]
     for path, holder in holders:
         check_keys(holder, _REQUEST)
@@ -358,22 +295,15 @@ def _like(old: str, name: str) -> str:
 
 def _check_request(value: Any, model: str) -> None:
     if not isinstance(value, dict):
-        _reject("a request must be an object")
+        reject("a request must be an object")
     check_keys(value, _REQUEST)
     if any(name != _like(name, model) for _, name in _names(value)):
-        _reject("the body names another model than the path")
+        reject("the body names another model than the path")
     objects(value.get("contents"), "contents")
-    config = member(value, _CONFIG)
-    if not isinstance(config, dict | None):
-        _reject("generationConfig must be an object")
-    check_keys(config or {}, frozenset(_SETTINGS.values()))
+    config = object_of(value, _CONFIG)
+    check_keys(config, frozenset(_SETTINGS.values()))
     for setting, name in _SETTINGS.items():
-        number = member(config or {}, name)
-        if number is not None and (isinstance(number, bool) or not isinstance(number, int | float)):
-            _reject(f"{name} must be a number")
+        number = member(config, name)
+        check_number(number, name)
         if setting in _COUNTS and number is not None and (type(number) is not int or number < 1):
-            _reject(f"{name} must be a positive integer")
-
-
-def _reject(detail: str) -> NoReturn:
-    raise Malformed(detail)
+            reject(f"{name} must be a positive integer")

@@ -20,13 +20,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache
-from typing import Any, NoReturn
+from functools import cache, partial
+from typing import Any
 
-from ext_proc.codecs.llm_texts import Ambiguous, Malformed, Spot, Texts, at_path
-from ext_proc.framing.json_splice import Path, source
-from ext_proc.framing.json_view import colliding_key
+from ext_proc.codecs import llm_fields
+from ext_proc.codecs.llm_fields import as_object, as_text, objects, reject
+from ext_proc.codecs.llm_found import Found, spliced_spots
+from ext_proc.codecs.llm_texts import Ambiguous, at_path
+from ext_proc.framing.json_splice import Path
 from ext_proc.messages import ChannelKind, Role
 
 _UPPER = re.compile(r"[A-Z]")
@@ -50,22 +51,6 @@ _WORDS: tuple[tuple[str, str, ChannelKind, bool], ...] = (
     ("executableCode", "code", ChannelKind.TOOL_INPUT, False),
     ("codeExecutionResult", "output", ChannelKind.CONTENT, True),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A text of a part.
-
-    Attributes:
-        text: None for a JSON value.
-        own: whether it is the candidate's own words, which go on from part to part.
-    """
-
-    kind: ChannelKind
-    role: Role
-    path: Path
-    text: str | None
-    own: bool
 
 
 def snake(name: str) -> str:
@@ -111,10 +96,10 @@ def of_content(content: Any, role: Role, at: Path) -> Iterator[Found]:
         return
     if isinstance(content, str):  # an instruction may be written so
         if content:
-            yield Found(ChannelKind.CONTENT, role, at, content, own=True)
+            yield Found(ChannelKind.CONTENT, role, at, content, index=0)
         return
     if not isinstance(content, dict):
-        _reject("content must be an object")
+        reject("content must be an object")
     check_keys(content, _PART)
     parts = content.get("parts")
     listed = [parts] if isinstance(parts, dict) else objects(parts, "parts")
@@ -133,29 +118,29 @@ def of_part(part: Mapping[str, Any], role: Role, at: Path) -> Iterator[Found]:
     text = text_of(part, "text")
     if text:
         kind = ChannelKind.REASONING if part.get("thought") is True else ChannelKind.CONTENT
-        yield Found(kind, role, (*at, "text"), text, own=True)
+        yield Found(kind, role, (*at, "text"), text, index=0)
     for name, holds, kind, of_tool in _VALUES:
-        held = _object(part, name)
+        held = object_of(part, name)
         check_keys(held, _PART)
         if held.get(holds):
-            yield Found(kind, Role.TOOL if of_tool else role, (*at, spelling(part, name), holds), None, own=False)
+            yield Found(kind, Role.TOOL if of_tool else role, (*at, spelling(part, name), holds), None)
     for name, listed, holds in (
         ("functionCall", "partialArgs", "stringValue"),
         ("functionResponse", "parts", "text"),
     ):
-        held = _object(part, name)
+        held = object_of(part, name)
         for position, inner in enumerate(objects(member(held, listed), listed)):
             check_keys(inner, _PART)
             if text_of(inner, holds):
                 where = (*at, spelling(part, name), spelling(held, listed), position, spelling(inner, holds))
                 kind, whose = (ChannelKind.CONTENT, Role.TOOL) if holds == "text" else (ChannelKind.TOOL_INPUT, role)
-                yield Found(kind, whose, where, member(inner, holds), own=False)
+                yield Found(kind, whose, where, member(inner, holds))
     for name, holds, kind, of_tool in _WORDS:
-        held = _object(part, name)
+        held = object_of(part, name)
         check_keys(held, _PART)
         if text_of(held, holds):
             whose = Role.TOOL if of_tool else role
-            yield Found(kind, whose, (*at, spelling(part, name), holds), held[holds], own=False)
+            yield Found(kind, whose, (*at, spelling(part, name), holds), held[holds])
 
 
 def of_grounding(candidate: Mapping[str, Any], at: Path) -> Iterator[Found]:
@@ -164,7 +149,7 @@ def of_grounding(candidate: Mapping[str, Any], at: Path) -> Iterator[Found]:
     Raises:
         Malformed: something has another type than its field's.
     """
-    metadata = _object(candidate, "groundingMetadata")
+    metadata = object_of(candidate, "groundingMetadata")
     check_keys(metadata, _GROUNDING)
     for listed, holder, holds, whose in (
         ("groundingSupports", "segment", "text", Role.ASSISTANT),
@@ -174,12 +159,12 @@ def of_grounding(candidate: Mapping[str, Any], at: Path) -> Iterator[Found]:
     ):
         for position, entry in enumerate(objects(member(metadata, listed), listed)):
             check_keys(entry, _GROUNDING)
-            held = _object(entry, holder)
+            held = object_of(entry, holder)
             check_keys(held, _GROUNDING)
             if text_of(held, holds):
                 where: Path = (spelling(metadata, listed), position, spelling(entry, holder), holds)
                 path = (*at, spelling(candidate, "groundingMetadata"), *where)
-                yield Found(ChannelKind.CONTENT, whose, path, held[holds], own=False)
+                yield Found(ChannelKind.CONTENT, whose, path, held[holds])
 
 
 def text_of(holder: Mapping[str, Any], name: str) -> str:
@@ -188,25 +173,7 @@ def text_of(holder: Mapping[str, Any], name: str) -> str:
     Raises:
         Malformed: it is something else.
     """
-    text = member(holder, name)
-    if text is None:
-        return ""
-    if not isinstance(text, str):
-        _reject(f"{name} must be a string")
-    return text
-
-
-def objects(value: Any, name: str) -> Sequence[Mapping[str, Any]]:
-    """A list of objects; () for null.
-
-    Raises:
-        Malformed: it is something else.
-    """
-    if value is None:
-        return ()
-    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-        _reject(f"{name} must be a list of objects")
-    return value
+    return as_text(member(holder, name), name)
 
 
 def check_keys(value: Mapping[str, Any], names: frozenset[str]) -> None:
@@ -219,8 +186,7 @@ def check_keys(value: Mapping[str, Any], names: frozenset[str]) -> None:
         Ambiguous: one equals one of the format's but for case, or a member is spelled in both ways.
     """
     every, pairs = _spelled(names)
-    if colliding_key(value, every) is not None:
-        raise Ambiguous("a key equals one of the format's but for upper and lower case")
+    llm_fields.check_keys(value, every)
     if any(other in value and name in value for name, other in pairs):
         raise Ambiguous("a member stands in both of its spellings")
 
@@ -232,23 +198,6 @@ def _spelled(names: frozenset[str]) -> tuple[frozenset[str], Sequence[tuple[str,
     return names | {other for _, other in pairs}, pairs
 
 
-def read(found: Found, raw: bytes) -> str:
-    """The text; of a JSON value its source in `raw`."""
-    return source(raw, found.path).decode() if found.text is None else found.text
-
-
-def changes_for(value: Mapping[str, Any], spots: Sequence[Spot], texts: Texts) -> dict[Path, bytes | None]:
-    """What is to be spliced into an answer for new texts of some spots; what is no text in `value` any more is left."""
-    changes: dict[Path, bytes | None] = {}
-    for number, text in texts.items():
-        spot = spots[number]
-        if at_path(value, spot.path) is None:
-            continue
-        changes[spot.path] = spot.encoded(text)
-        changes.update(beside(value, spot.path))
-    return changes
-
-
 def beside(value: Any, path: Path) -> dict[Path, bytes | None]:
     """What goes with a changed text: what vouches for it or spells it by tokens."""
     found: list[Path] = [(*path[:-1], name) for name in ("thoughtSignature", "thought_signature")]
@@ -257,14 +206,13 @@ def beside(value: Any, path: Path) -> dict[Path, bytes | None]:
     return {place: None for place in found if at_path(value, place) is not None}
 
 
-def _object(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    found = member(value, name)
-    if found is None:
-        return {}
-    if not isinstance(found, dict):
-        _reject(f"{name} must be an object")
-    return found
+def object_of(holder: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """The object under a name; {} where there is none.
+
+    Raises:
+        Malformed: it is something else.
+    """
+    return as_object(member(holder, name), name)
 
 
-def _reject(detail: str) -> NoReturn:
-    raise Malformed(detail)
+changes_for = partial(spliced_spots, beside)

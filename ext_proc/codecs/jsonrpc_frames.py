@@ -50,11 +50,10 @@ class Payload:
         return b"".join(parts)
 
 
-@dataclass(frozen=True, slots=True)
-class JsonFrame:
-    """A whole body, or a span of one that is too large."""
+class _Carrier:
+    """What has a document with messages."""
 
-    raw: bytes = field(repr=False)
+    __slots__ = ()
     payload: Payload
 
     @property
@@ -72,6 +71,14 @@ class JsonFrame:
     @property
     def closes(self) -> Sequence[int]:
         return ()
+
+
+@dataclass(frozen=True, slots=True)
+class JsonFrame(_Carrier):
+    """A whole body, or a span of one that is too large."""
+
+    raw: bytes = field(repr=False)
+    payload: Payload
 
     def encode(self, changes: Changes, joined: Sequence[Message] = (), texts: Mapping[int, str] = NO_TEXTS) -> bytes:
         """See `codec.Frame`."""
@@ -80,7 +87,7 @@ class JsonFrame:
 
 
 @dataclass(frozen=True, slots=True)
-class EventFrame:
+class EventFrame(_Carrier):
     """A server-sent event, or a span of one that is too large."""
 
     event: ServerSentEvent
@@ -89,22 +96,6 @@ class EventFrame:
     @property
     def raw(self) -> bytes:
         return self.event.raw
-
-    @property
-    def messages(self) -> Sequence[Message]:
-        return self.payload.messages
-
-    @property
-    def batch(self) -> bool:
-        return self.payload.is_array
-
-    @property
-    def pieces(self) -> Sequence[Piece]:
-        return ()  # JSON-RPC's texts are whole: see `Codec.texts`
-
-    @property
-    def closes(self) -> Sequence[int]:
-        return ()
 
     def encode(self, changes: Changes, joined: Sequence[Message] = (), texts: Mapping[int, str] = NO_TEXTS) -> bytes:
         """See `codec.Frame`."""

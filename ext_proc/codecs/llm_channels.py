@@ -44,18 +44,22 @@ class Channels:
         Raises:
             Malformed: text after its choice's end, or past the bound of channels.
         """
-        admitted = list(found)
-        for place in admitted:
+        admitted: list[tuple[Place, Halves]] = []
+        for place in found:
             if self.done or place.channel.choice in self.ended:
                 raise Malformed("text follows the end of its choice")
-            if place.channel not in self._halves and len(self._halves) >= self._most:
-                raise Malformed("there are too many channels of text")
-            self._halves.setdefault(place.channel, Halves())
-        spots = (
-            Spot(place.channel, place.path, self._halves[place.channel].take(place.text), place.json)
-            for place in admitted
-        )
-        return tuple(spot for spot in spots if spot.joined.text)
+            halves = self._halves.get(place.channel)
+            if halves is None:
+                if len(self._halves) >= self._most:
+                    raise Malformed("there are too many channels of text")
+                halves = self._halves[place.channel] = Halves()
+            admitted.append((place, halves))
+        spots: list[Spot] = []
+        for place, halves in admitted:
+            joined = halves.take(place.text)
+            if joined.text:
+                spots.append(Spot(place.channel, place.path, joined, place.json))
+        return tuple(spots)
 
     def has_ended(self, choice: int) -> bool:
         """Whether a choice has ended."""

@@ -35,9 +35,9 @@ def no_changes(value: Mapping[str, Any], spots: Sequence[Spot], texts: Texts) ->
     return {}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)  # made for every event, as is the frame: frozen ones take three times as long
 class Part:
-    """What a document or an event says.
+    """What a document or an event says; never changed.
 
     Attributes:
         message: what is in it; None for what is nobody's.
@@ -106,9 +106,9 @@ class AnswerReader(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class LlmFrame:
-    """A body, an event, or a span of one that is too large.
+    """A body, an event, or a span of one that is too large; never changed.
 
     Attributes:
         event: None for a body.
@@ -156,7 +156,10 @@ class LlmFrame:
             return self.raw
         data = message.raw
         if (texts or late) and isinstance(message, LlmMessage):
-            data = splice(data, {**(part.changes(message.value, part.spots, texts) if texts else {}), **late})
+            moved = getattr(message, "spots", ())  # a changed message may have them in other places, or at none
+            spots = moved if len(moved) == len(part.spots) else part.spots
+            texts = {number: text for number, text in texts.items() if spots[number].path}
+            data = splice(data, {**(part.changes(message.value, spots, texts) if texts else {}), **late})
         return data if self.event is None else with_data(self.event, data)
 
 
@@ -292,7 +295,7 @@ class StreamDecoder:
         self._reader.end(empty=self._empty, streamed=True)
 
     def _frame(self, event: ServerSentEvent) -> LlmFrame:
-        if event.span in (Span.TOO_LARGE, Span.REST):
+        if event.span is Span.TOO_LARGE or event.span is Span.REST:
             message = too_large(event.raw)
             self._reader.unread(message)
             return LlmFrame(event.raw, Part(message), event)

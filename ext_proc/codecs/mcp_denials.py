@@ -20,14 +20,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ext_proc.codecs.content_types import JSON
-from ext_proc.codecs.jsonrpc_codes import (
-    DENIED,
-    INVALID_PARAMS,
-    INVALID_REQUEST,
-    METHOD_NOT_FOUND,
-    PARSE_ERROR,
-    TOO_LARGE,
-)
+from ext_proc.codecs.error_replies import status_of
+from ext_proc.codecs.jsonrpc_codes import INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, PARSE_ERROR, code_of
 from ext_proc.codecs.mcp_headers import is_modern, is_modern_call
 from ext_proc.messages import (
     ClientError,
@@ -140,26 +134,12 @@ def _as_result(message: Message, deny: Deny) -> bool:
 
 
 def _code(message: Message, deny: Deny) -> int:
-    if deny.code is not None:
-        return deny.code
-    if not isinstance(message, Opaque):
-        return DENIED
-    if message.too_large:
-        return TOO_LARGE
-    if not message.malformed:
-        return DENIED
-    if message.reason.startswith("json-"):
-        return PARSE_ERROR
-    return INVALID_PARAMS if message.reason == "mcp-params-invalid" else INVALID_REQUEST
+    return code_of(message, deny, params="mcp-params-invalid")
 
 
 def _status(message: Message, deny: Deny, *, modern: bool) -> int:
     if _as_result(message, deny):
         return 200  # a result is no error to HTTP: behind another status no client would read it
-    if deny.status is not None:
-        return deny.status
-    if isinstance(message, Opaque):
-        return 413 if message.too_large else 400 if message.malformed else 403
-    if _subject(message) is None:
-        return 403  # nothing waits for the body, so the status must say it
-    return _MODERN_STATUS.get(_code(message, deny), 200) if modern else 200
+    usual = _MODERN_STATUS.get(_code(message, deny), 200) if modern else 200
+    # Where nothing waits for the body, the status must say it.
+    return status_of(message, deny, usual=403 if _subject(message) is None else usual)

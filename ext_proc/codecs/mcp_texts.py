@@ -16,16 +16,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
-import msgspec
-
+from ext_proc.codecs import jsonrpc_texts
+from ext_proc.codecs.jsonrpc_texts import piece_at
 from ext_proc.codecs.mcp_messages import malformed
 from ext_proc.events import Direction
-from ext_proc.framing.json_splice import Path, source, splice
+from ext_proc.framing.json_splice import Path
 from ext_proc.framing.json_view import colliding_key
 from ext_proc.messages import (
     Channel,
     ChannelKind,
-    Form,
     McpResult,
     Message,
     Opaque,
@@ -33,7 +32,6 @@ from ext_proc.messages import (
     PromptGet,
     Role,
     ToolCall,
-    encode_json,
 )
 
 _BLOCK = frozenset({"type", "text", "resource", "uri", "mimeType", "blob", "data"})  # and of what a resource holds
@@ -61,12 +59,7 @@ def texts_of(message: Message) -> Sequence[Piece] | Opaque:
 
 def with_texts(message: Message, texts: Mapping[int, str]) -> Message:
     """The message with new ones of its texts, by index."""
-    changes: dict[Path, bytes | None] = {}
-    for number, (piece, path) in enumerate(_places(message)):
-        if number in texts:
-            changes[path] = encode_json(texts[number]) if piece.form is Form.PLAIN else texts[number].encode()
-    raw = splice(message.raw, changes)
-    value = msgspec.json.decode(raw)
+    value, raw = jsonrpc_texts.with_texts(message.raw, _places(message), texts)
     if isinstance(message, McpResult):
         return type(message)(value, raw, message.request)
     assert isinstance(message, ToolCall | PromptGet), "nothing else has texts"
@@ -80,14 +73,11 @@ def _places(message: Message) -> Iterator[tuple[Piece, Path]]:
         kind, role = (ChannelKind.TOOL_ARGUMENTS, Role.ASSISTANT) if called else (ChannelKind.CONTENT, Role.USER)
         path: Path = ("params", "arguments")
         channel = Channel(kind, direction=Direction.REQUEST, role=role)
-        yield Piece(channel, source(message.raw, path).decode(), Form.VALID_JSON), path
+        yield piece_at(message.raw, path, channel), path
     elif isinstance(message, McpResult) and message.texts:
         for index, (role, path, text) in enumerate(_of_result(message.result)):
             channel = Channel(ChannelKind.CONTENT, index=index, role=role)
-            if text is None:
-                yield Piece(channel, source(message.raw, path).decode(), Form.VALID_JSON), path
-            else:
-                yield Piece(channel, text), path
+            yield piece_at(message.raw, path, channel, text), path
 
 
 def _of_result(result: Mapping[str, Any]) -> Iterator[_Found]:

@@ -38,7 +38,7 @@ class OpenAiChatCodec(OpenAiCodec):
     """OpenAI's chat completions; see `codec.Codec`."""
 
     endings = ("/chat/completions",)
-    whole = ChatCompletion
+    whole = (ChatCompletion,)
     error = ChatError
 
     def matches(self, head: RequestHead) -> Match:
@@ -58,7 +58,7 @@ class OpenAiChatCodec(OpenAiCodec):
     def reader(
         self, requests: Sequence[Message], request: RequestHead, limits: Limits, *, failed: bool
     ) -> AnswerReader:
-        """See `OpenAiCodec`."""
+        """See `LlmCodec`."""
         return ChatReader(Answer(requests, failed=failed), limits)
 
     def answers(self, requests: Sequence[Message]) -> Sequence[type[Message]]:

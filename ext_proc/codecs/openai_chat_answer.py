@@ -76,9 +76,11 @@ class Answer:
             Malformed: text after its choice's end, or past the bound of channels.
         """
         joined = self._channels.spots(found)
-        self._produced = self._produced or any(spot.channel.kind is not ChannelKind.REASONING for spot in joined)
-        if any(spot.channel.kind is ChannelKind.REFUSAL for spot in joined):
-            self._worse(Outcome.REFUSED)
+        for spot in joined:
+            kind = spot.channel.kind
+            self._produced = self._produced or kind is not ChannelKind.REASONING
+            if kind is ChannelKind.REFUSAL:
+                self._worse(Outcome.REFUSED)
         return joined
 
     def see(self, value: Mapping[str, Any], holder: str, *, whole: bool) -> tuple[int, ...]:

@@ -5,35 +5,19 @@ Rules:
 - In a stream every open choice ends with `finish_reason: "content_filter"`, then `[DONE]`: clients end cleanly.
 - The trail's id is in all of them, in a field that clients pass over, and nothing of the payload.
 
-Not here: who denies and why; which choices are open (openai_chat_answer.py).
+Not here: who denies and why; which choices are open (openai_chat_answer.py), what carries the error (error_replies.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from ext_proc.messages import Message, Opaque, encode_json
 from ext_proc.policy import Deny
-from ext_proc.replies import ImmediateReply
 
 DONE = b"[DONE]"
 STOPPED = "content_filter"
 
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
-
-
-def denial(denials: Sequence[tuple[Message, Deny]], trail_id: str) -> ImmediateReply:
-    """The HTTP answer to a denied request: status as the verdict says; else 413 too large, 400 malformed, 403."""
-    message, deny = denials[0]
-    status = status_of(message, deny)
-    lines = ((name.lower(), value.encode()) for name, value in deny.headers)
-    return ImmediateReply(
-        status=status,
-        body=encode_json(error_object(deny, trail_id, status)),
-        headers=(("content-type", b"application/json"), *(line for line in lines if line[0] != "content-type")),
-        details=deny.reason,
-    )
 
 
 def error_object(deny: Deny, trail_id: str, status: int) -> dict[str, Any]:
@@ -56,12 +40,3 @@ def end_of_choice(index: int, *, legacy: bool = False) -> dict[str, Any]:
     """
     empty: dict[str, Any] = {"text": "", "logprobs": None} if legacy else {"delta": {}}
     return {"index": index, **empty, "finish_reason": STOPPED}
-
-
-def status_of(message: Message, deny: Deny) -> int:
-    """The HTTP status of a denial: as the verdict says; else 413 too large, 400 malformed, 403."""
-    if deny.status is not None:
-        return deny.status
-    if isinstance(message, Opaque):
-        return 413 if message.too_large else 400 if message.malformed else 403
-    return 403

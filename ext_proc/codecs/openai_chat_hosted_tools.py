@@ -18,10 +18,10 @@ Not here: which of them are allowed (a policy's), what a model does by its natur
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
-from ext_proc.codecs.llm_texts import Ambiguous, Malformed
-from ext_proc.framing.json_view import colliding_key
+from ext_proc.codecs.llm_fields import as_object, check_keys, reject, text_of
+from ext_proc.codecs.llm_texts import Ambiguous
 from ext_proc.messages import HostedTool
 
 # Members of a request that switch a tool on by themselves, and the kind of tool.
@@ -59,28 +59,28 @@ def hosted_tools(request: Mapping[str, Any]) -> Sequence[HostedTool]:
         Malformed: something that names them has another type than its field's.
     """
     found: list[HostedTool] = []
-    body: Mapping[str, Any] | None = request
-    while body is not None:
-        _check_keys(body, MEMBERS)
+    body = request
+    while body:
+        check_keys(body, MEMBERS)
         found += _of_body(body)
-        body = _object(body, "extra_body")
+        body = as_object(body.get("extra_body"), "extra_body")
     return found
 
 
 def _of_body(body: Mapping[str, Any]) -> Iterator[HostedTool]:
     for entry in _list(body, "tools"):
         yield from _of_tool(entry)
-    for name, kind in SWITCHES.items():
-        value = body.get(name)
+    for name in SWITCHES.keys() & body.keys():
+        value, kind = body[name], SWITCHES[name]
         if not _is_off(name, value):
             yield HostedTool(kind, parameters=value if isinstance(value, dict) else {})
     for entry in _list(body, "plugins"):
         yield from _of_plugin(entry)
     for entry in _list(body, "data_sources"):
-        yield HostedTool(f"data_source:{_text(_is_object(entry, 'data_sources'), 'type')}", parameters=entry)
+        yield HostedTool(f"data_source:{text_of(_is_object(entry, 'data_sources'), 'type')}", parameters=entry)
     for entry in _list(body, "mcp_servers"):
         yield _of_server(_is_object(entry, "mcp_servers"))
-    own = _object(_object(body, "compound_custom") or {}, "tools") or {}
+    own = as_object(as_object(body.get("compound_custom"), "compound_custom").get("tools"), "tools")
     for enabled in _list(own, "enabled_tools"):
         yield HostedTool(_is_text(enabled, "enabled_tools"))
     for model in [body.get("model"), *_list(body, "models")]:
@@ -90,12 +90,12 @@ def _of_body(body: Mapping[str, Any]) -> Iterator[HostedTool]:
 
 
 def _of_tool(entry: Any) -> Iterator[HostedTool]:
-    _check_keys(_is_object(entry, "tools"), _OF_A_TOOL)
+    check_keys(_is_object(entry, "tools"), _OF_A_TOOL)
     kind = entry.get("type")
     if kind is None:
         members = [name for name in entry if name not in _OF_A_FUNCTION]
         if not members and "function" not in entry and "name" not in entry:
-            _reject("a tool must have a type")
+            reject("a tool must have a type")
         for name in members:
             yield HostedTool(name, parameters=entry[name] if isinstance(entry[name], dict) else {})
     elif _is_text(kind, "type") == "namespace":
@@ -105,8 +105,8 @@ def _of_tool(entry: Any) -> Iterator[HostedTool]:
         yield HostedTool(
             kind,
             server_url=_server_url(entry),
-            server_label=_text(entry, "server_label"),
-            connector_id=_text(entry, "connector_id"),
+            server_label=text_of(entry, "server_label"),
+            connector_id=text_of(entry, "connector_id"),
             allowed_tools=_allowed_tools(entry.get("allowed_tools")),
             require_approval=_approval(entry.get("require_approval")),
             parameters=entry,
@@ -115,7 +115,7 @@ def _of_tool(entry: Any) -> Iterator[HostedTool]:
 
 def _server_url(entry: Mapping[str, Any]) -> str:
     """OpenAI's member, or Anthropic's, which proxies translate: not both."""
-    own, other = _text(entry, "server_url"), _text(entry, "url")
+    own, other = text_of(entry, "server_url"), text_of(entry, "url")
     if own and other:
         raise Ambiguous("a tool has two addresses")
     return own or other
@@ -125,16 +125,16 @@ def _of_plugin(entry: Any) -> Iterator[HostedTool]:
     if isinstance(entry, str):
         yield HostedTool(f"plugin:{entry}")
     elif _is_object(entry, "plugins").get("enabled") is not False:
-        yield HostedTool(f"plugin:{_text(entry, 'id')}", parameters=entry)
+        yield HostedTool(f"plugin:{text_of(entry, 'id')}", parameters=entry)
 
 
 def _of_server(entry: Mapping[str, Any]) -> HostedTool:
     """An entry of Anthropic's `mcp_servers`, which proxies pass on."""
-    configuration = _object(entry, "tool_configuration") or {}
+    configuration = as_object(entry.get("tool_configuration"), "tool_configuration")
     return HostedTool(
         "mcp",
-        server_url=_text(entry, "url"),
-        server_label=_text(entry, "name"),
+        server_url=text_of(entry, "url"),
+        server_label=text_of(entry, "name"),
         allowed_tools=_allowed_tools(configuration.get("allowed_tools")),
         parameters=entry,
     )
@@ -145,7 +145,7 @@ def _is_off(name: str, value: Any) -> bool:
         return True
     off = _OFF.get(name, {})
     if off and isinstance(value, dict):
-        _check_keys(value, frozenset(off))
+        check_keys(value, frozenset(off))
     # By type too: 0 is no `false` to every reader.
     return isinstance(value, dict) and any(type(value.get(m)) is type(w) and value[m] == w for m, w in off.items())
 
@@ -156,51 +156,32 @@ def _allowed_tools(value: Any) -> Sequence[str] | None:
     if names is None:
         return None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        _reject("allowed_tools must be a list of strings, or an object with one in tool_names")
+        reject("allowed_tools must be a list of strings, or an object with one in tool_names")
     return tuple(names)
 
 
 def _approval(value: Any) -> str | Mapping[str, Any] | None:
     if not isinstance(value, str | dict | None):
-        _reject("require_approval must be a string or an object")
+        reject("require_approval must be a string or an object")
     return value
 
 
 def _list(holder: Mapping[str, Any], name: str) -> Sequence[Any]:
     value = holder.get(name)
-    if not isinstance(value, list | None):
-        _reject(f"{name} must be a list")
-    return value or ()
-
-
-def _object(holder: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
-    value = holder.get(name)
-    if not isinstance(value, dict | None):
-        _reject(f"{name} must be an object")
+    if value is None:
+        return ()
+    if not isinstance(value, list):
+        reject(f"{name} must be a list")
     return value
-
-
-def _text(holder: Mapping[str, Any], name: str) -> str:
-    value = holder.get(name)
-    return "" if value is None else _is_text(value, name)
 
 
 def _is_object(value: Any, name: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
-        _reject(f"{name} must be a list of objects")
+        reject(f"{name} must be a list of objects")
     return value
 
 
 def _is_text(value: Any, name: str) -> str:
     if not isinstance(value, str):
-        _reject(f"{name} must be a string")
+        reject(f"{name} must be a string")
     return value
-
-
-def _check_keys(mapping: Mapping[str, Any], names: frozenset[str]) -> None:
-    if colliding_key(mapping, names) is not None:
-        raise Ambiguous("a key is ambiguous")
-
-
-def _reject(detail: str) -> NoReturn:
-    raise Malformed(detail)

@@ -17,28 +17,26 @@ Not here: bytes (openai_chat_frames.py), texts of answers (openai_chat_texts.py)
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any, Self
 
+from ext_proc.codecs.llm_changes import Settable, Told
+from ext_proc.codecs.llm_fields import as_object, as_text, check_flag, check_keys, check_number, objects, reject
 from ext_proc.codecs.llm_frames import malformed
 from ext_proc.codecs.llm_prompts import Prompted
-from ext_proc.codecs.llm_texts import Ambiguous, Malformed, Spot, at_path
+from ext_proc.codecs.llm_texts import Ambiguous, Malformed, at_path
+from ext_proc.codecs.openai_chat_calls import ChatCalls
 from ext_proc.codecs.openai_chat_hosted_tools import MEMBERS, hosted_tools
 from ext_proc.codecs.openai_usage import asking_for_usage, without_usage
-from ext_proc.framing.json_splice import Path, splice
-from ext_proc.framing.json_surrogates import encode_tolerant
-from ext_proc.framing.json_view import colliding_key
+from ext_proc.framing.json_splice import Path
 from ext_proc.messages import (
     Completion,
     CompletionChunk,
-    Generation,
     HostedTool,
     LlmError,
     Message,
     Opaque,
-    Piece,
     Setting,
     Usage,
-    encode_json,
 )
 
 # In the order in which a setting that is not there yet is spelled: the first is OpenAI's own.
@@ -50,6 +48,7 @@ _SPELLINGS: Mapping[Setting, tuple[Path, ...]] = {
     Setting.N: (("n",),),
     Setting.REASONING_EFFORT: (("reasoning_effort",), ("reasoning", "effort")),  # OpenRouter and Ollama take both
 }
+_SETTINGS = tuple((setting, path) for setting, paths in _SPELLINGS.items() for path in paths)
 _REASONING = frozenset({"effort"})
 _NUMBERS = frozenset({Setting.TEMPERATURE, Setting.TOP_P})
 _REQUEST = frozenset(
@@ -87,7 +86,23 @@ _HELD = frozenset(
 _TURN = _HELD | {"name", "tool_call_id"}
 
 
-class ChatRequest(Prompted, Generation):
+class Asking(Prompted, Settable):
+    """What a request for a chat and one of the older API have in common."""
+
+    __slots__ = ()
+
+    @property
+    def hosted_tools(self) -> Sequence[HostedTool]:
+        """The tools that the provider runs itself for this request."""
+        return hosted_tools(self.value)
+
+    def including_usage(self) -> Self:
+        """The same request, asking that its stream tells usage; itself where it does already, or there is no stream."""
+        asking = asking_for_usage(self.value, self.raw)
+        return self if asking is None else self.remade(*asking)
+
+
+class ChatRequest(Asking):
     """A request for a chat completion."""
 
     __slots__ = ()
@@ -96,46 +111,20 @@ class ChatRequest(Prompted, Generation):
     def method(self) -> str:
         return "chat"
 
-    @property
-    def hosted_tools(self) -> Sequence[HostedTool]:
-        """The tools that the provider runs itself for this request."""
-        return hosted_tools(self.value)
+    def setting_at(self, setting: Setting) -> Sequence[Path]:
+        """See `Settable`: in every spelling that the caller used, else in OpenAI's own."""
+        spelled = [path for path in _SPELLINGS[setting] if path[-1] in _holder(self.value, path)]
+        return spelled or _SPELLINGS[setting][:1]
 
-    def setting(self, setting: Setting) -> Any:
-        """A setting as the caller gave it, the smaller of two spellings; None where it did not."""
-        found = [value for path in _SPELLINGS[setting] if (value := at_path(self.value, path)) is not None]
-        return min(found) if len(found) > 1 else found[0] if found else None
-
-    def with_model(self, name: str) -> ChatRequest:
-        """The same request for another model."""
-        return ChatRequest({**self.value, "model": name}, splice(self.raw, {("model",): encode_tolerant(name)}))
-
-    def including_usage(self) -> ChatRequest:
-        """The same request, asking that its stream tells usage; itself where it does already, or there is no stream."""
-        asking = asking_for_usage(self.value, self.raw)
-        return self if asking is None else ChatRequest(*asking)
-
-    def with_settings(self, settings: Mapping[Setting, Any]) -> ChatRequest:
-        """The same request with settings replaced, in every spelling that it has; None removes one."""
-        value = dict(self.value)
-        changes: dict[Path, bytes | None] = {}
-        for setting, wanted in settings.items():
-            spelled = [path for path in _SPELLINGS[setting] if path[-1] in _holder(value, path)]
-            for path in spelled or _SPELLINGS[setting][:1]:
-                changes[path] = None if wanted is None else encode_json(wanted)
-                held = {name: was for name, was in _holder(value, path).items() if name != path[-1]}
-                if wanted is not None:
-                    held[str(path[-1])] = wanted
-                value = held if len(path) == 1 else {**value, str(path[0]): held}
-        return ChatRequest(value, splice(self.raw, changes))
+    def of_several(self, found: Sequence[Any]) -> Any:
+        """See `Settable`: the smallest."""
+        return min(found) if len(found) > 1 else found[0]
 
 
-class _Chat:
+class _Chat(ChatCalls, Told):
     """What a whole answer and an event of one have in common."""
 
     __slots__ = ()
-    value: Mapping[str, Any]
-    spots: Sequence[Spot]
 
     @property
     def method(self) -> str:
@@ -153,53 +142,29 @@ class _Chat:
     @property
     def finish_reasons(self) -> Sequence[str]:
         """Of the choices that end here."""
-        return tuple(choice["finish_reason"] for choice in choices_of(self.value) if choice.get("finish_reason"))
-
-    @property
-    def pieces(self) -> Sequence[Piece]:
-        """The texts in it, without surrogates."""
-        return tuple(spot.piece for spot in self.spots)
-
-    def _renamed(self, raw: bytes, name: str) -> tuple[Mapping[str, Any], bytes, Sequence[Spot]]:
-        return {**self.value, "model": name}, splice(raw, {("model",): encode_tolerant(name)}), self.spots
+        return tuple([choice["finish_reason"] for choice in choices_of(self.value) if choice.get("finish_reason")])
 
 
 class ChatCompletion(_Chat, Completion):
     """A whole answer."""
 
-    __slots__ = ("spots",)
-
-    def __init__(self, value: Mapping[str, Any], raw: bytes, spots: Sequence[Spot] = ()) -> None:
-        super().__init__(value, raw)
-        self.spots = spots
-
-    def with_model(self, name: str) -> ChatCompletion:
-        """The same answer by another name of the model."""
-        return ChatCompletion(*self._renamed(self.raw, name))
+    __slots__ = ()
 
 
 class ChatChunk(_Chat, CompletionChunk):
     """One event of a streamed answer."""
 
-    __slots__ = ("spots",)
+    __slots__ = ()
 
-    def __init__(self, value: Mapping[str, Any], raw: bytes, spots: Sequence[Spot] = ()) -> None:
-        super().__init__(value, raw)
-        self.spots = spots
-
-    def with_model(self, name: str) -> ChatChunk:
-        """The same event by another name of the model."""
-        return ChatChunk(*self._renamed(self.raw, name))
-
-    def without_usage(self) -> ChatChunk | None:
+    def without_usage(self) -> Self | None:
         """The same event without what asking for usage adds; None where nothing is left of it."""
         left = without_usage(self.value, self.raw)
         if left is None:
             return None
-        return self if left[1] is self.raw else ChatChunk(*left, self.spots)
+        return self if left[1] is self.raw else self.remade(*left)
 
 
-class ChatError(LlmError):
+class ChatError(ChatCalls, LlmError):
     """OpenAI's error object: `{"error": {"message", "type", "param", "code"}}`."""
 
     __slots__ = ()
@@ -231,19 +196,18 @@ def check_answer(value: Any, holder: str, *, listing: bool) -> Mapping[str, Any]
         Malformed: it has another.
     """
     if not isinstance(value, dict):
-        _reject("this is not an object")
-    _check_keys(value, _ANSWER)
+        reject("this is not an object")
+    check_keys(value, _ANSWER)
     if listing and "choices" in value:
-        _reject("a list of models holds choices")
+        reject("a list of models holds choices")
     if not listing and holder == "message" and "choices" not in value and not says_error(value):
-        _reject("an answer has no choices")
+        reject("an answer has no choices")
     for choice in choices_of(value):
-        _check_keys(choice, _CHOICE)
+        check_keys(choice, _CHOICE)
         held = choice.get(holder)
         if isinstance(held, dict):
-            _check_keys(held, _HELD)
-        if not isinstance(choice.get("finish_reason"), str | None):
-            _reject("finish_reason must be a string")
+            check_keys(held, _HELD)
+        as_text(choice.get("finish_reason"), "finish_reason")
     return value
 
 
@@ -258,12 +222,7 @@ def choices_of(value: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     Raises:
         Malformed: they are no list of objects.
     """
-    choices = value.get("choices")
-    if choices is None:
-        return ()
-    if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
-        _reject("choices must be a list of objects")
-    return choices
+    return objects(value.get("choices"), "choices")
 
 
 def unreadable(fault: Malformed, raw: bytes) -> Opaque:
@@ -283,23 +242,20 @@ def _holder(value: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
 
 def _check_request(value: Any) -> None:
     if not isinstance(value, dict):
-        _reject("a request must be an object")
-    _check_keys(value, _REQUEST)
+        reject("a request must be an object")
+    check_keys(value, _REQUEST)
     if not isinstance(value.get("model"), str):
-        _reject("model must be a string")
+        reject("model must be a string")
     turns = value.get("messages")
     if not isinstance(turns, list) or not turns or not all(isinstance(turn, dict) for turn in turns):
-        _reject("messages must be a list of objects and not empty")
+        reject("messages must be a list of objects and not empty")
     for turn in turns:
-        _check_keys(turn, _TURN)
-    if not isinstance(value.get("stream"), bool | None):
-        _reject("stream must be true or false")
-    reasoning = value.get("reasoning")
-    if not isinstance(reasoning, dict | None):
-        _reject("reasoning must be an object")
-    _check_keys(reasoning or {}, _REASONING)
-    for setting, paths in _SPELLINGS.items():
-        for path in paths:
+        if not _TURN.issuperset(turn):
+            check_keys(turn, _TURN)
+    check_flag(value.get("stream"), "stream")
+    check_keys(as_object(value.get("reasoning"), "reasoning"), _REASONING)
+    for setting, path in _SETTINGS:
+        if path[0] in value:
             check_setting(setting, str(path[-1]), at_path(value, path))
     hosted_tools(value)
 
@@ -313,21 +269,14 @@ def check_setting(setting: Setting, name: str, value: Any) -> None:
     if value is None:
         return
     if setting is Setting.REASONING_EFFORT:
-        if not isinstance(value, str):
-            _reject(f"{name} must be a string")
+        as_text(value, name)
     elif setting in _NUMBERS:
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            _reject(f"{name} must be a number")
+        check_number(value, name)
     elif type(value) is not int:
-        _reject(f"{name} must be an integer")
+        reject(f"{name} must be an integer")
     elif setting is not Setting.SEED and value < 1:
         # -1 for "no limit", as some servers have it, would be the smallest of all limits to a policy.
-        _reject(f"{name} must be positive")
-
-
-def _check_keys(mapping: Mapping[str, Any], names: frozenset[str]) -> None:
-    if colliding_key(mapping, names) is not None:
-        raise Ambiguous("a key is ambiguous")
+        reject(f"{name} must be positive")
 
 
 def read_usage(usage: Mapping[str, Any]) -> Usage | None:
@@ -360,7 +309,3 @@ def _details(usage: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 def _first_count(*counts: Any) -> int:
     return next((count for count in counts if type(count) is int and count > 0), 0)
-
-
-def _reject(detail: str) -> NoReturn:
-    raise Malformed(detail)

@@ -15,16 +15,15 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import msgspec
-
+from ext_proc.codecs import llm_found
 from ext_proc.codecs.llm_frames import malformed
-from ext_proc.codecs.llm_texts import Malformed, Place, at_path, form_of
+from ext_proc.codecs.llm_texts import Malformed, Place, at_path
 from ext_proc.codecs.openai_chat_messages import ChatRequest
 from ext_proc.codecs.openai_chat_texts import beside, check_within, of_holder, of_part
 from ext_proc.events import Direction
-from ext_proc.framing.json_splice import Path, splice
+from ext_proc.framing.json_splice import Path
 from ext_proc.limits import Limits
-from ext_proc.messages import Channel, ChannelKind, Form, Opaque, Piece, Role, encode_json
+from ext_proc.messages import Channel, ChannelKind, Form, Opaque, Piece, Role
 
 _ROLES = {
     "system": Role.SYSTEM,
@@ -40,10 +39,7 @@ _PLAIN = frozenset({"role", "content", "name", "tool_call_id"})  # of a message 
 def texts_of(request: ChatRequest, limits: Limits) -> Sequence[Piece] | Opaque:
     """The texts of a request; see `codec.Codec.texts`."""
     try:
-        pieces = [
-            Piece(place.channel, place.text, form_of(place.channel.kind))
-            for place in of_turns(request.value["messages"])
-        ]
+        pieces = [place.piece for place in of_turns(request.value["messages"])]
     except Malformed as fault:
         return malformed("openai-invalid", str(fault), request.raw)
     return too_many_values(pieces, limits) or pieces
@@ -51,13 +47,12 @@ def texts_of(request: ChatRequest, limits: Limits) -> Sequence[Piece] | Opaque:
 
 def with_texts(request: ChatRequest, texts: Mapping[int, str]) -> ChatRequest:
     """The request with new ones of its texts, by index; what repeats or indexes a changed one goes."""
-    changes: dict[Path, bytes | None] = {}
-    for number, place in enumerate(of_turns(request.value["messages"])):
-        if number in texts:
-            changes[place.path] = encode_json(texts[number])
-            changes.update((path, None) for path in beside(place.path, 2) if at_path(request.value, path) is not None)
-    raw = splice(request.raw, changes)
-    return ChatRequest(msgspec.json.decode(raw), raw)
+    value, places = request.value, of_turns(request.value["messages"])
+    return ChatRequest(*llm_found.with_texts(value, request.raw, places, texts, _beside))
+
+
+def _beside(value: Any, path: Path) -> Mapping[Path, bytes | None]:
+    return {place: None for place in beside(path, 2) if at_path(value, place) is not None}
 
 
 def of_turns(turns: Sequence[Mapping[str, Any]]) -> Iterator[Place]:

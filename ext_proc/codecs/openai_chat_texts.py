@@ -19,6 +19,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, NoReturn
 
 from ext_proc.codecs.llm_texts import Malformed, Place, Spot, at_path
@@ -63,6 +64,7 @@ _LISTED = (
     ("reasoning_details", ("text", "summary"), Reasoning.DETAILS),
     ("thinking_blocks", ("thinking",), Reasoning.BLOCKS),
 )
+_NESTED = frozenset({*(field for field, _, _ in _LISTED), "audio", "function_call", "tool_calls"})
 _COPIED = (ChannelKind.CONTENT, ChannelKind.REASONING)  # the kinds that some servers write in several fields at once
 # What goes with a changed text: of its choice, of the message or delta, and beside the text itself.
 _OF_CHOICE = ("logprobs", "token_ids")
@@ -75,7 +77,7 @@ _WITHIN = frozenset(
 )
 
 
-def places(choices: Sequence[Mapping[str, Any]], holder: str, *, legacy: bool = False) -> Iterator[Place]:
+def places(choices: Sequence[Mapping[str, Any]], holder: str, *, legacy: bool = False) -> list[Place]:
     """Every text of an answer's choices, in the order of the fields' table.
 
     Args:
@@ -85,22 +87,24 @@ def places(choices: Sequence[Mapping[str, Any]], holder: str, *, legacy: bool = 
     Raises:
         Malformed: something has another type than its field's.
     """
+    found: list[Place] = []
+    field = Content.CONTENT if legacy else Content.TEXT
     for position, choice in enumerate(choices):
         number = index_of(choice, position)
         at: Path = ("choices", position)
-        field = Content.CONTENT if legacy else Content.TEXT
-        found = list(_text(choice, "text", ChannelKind.CONTENT, number, field, at))
+        of_choice = list(_text(choice, "text", ChannelKind.CONTENT, number, field, at)) if "text" in choice else []
         if legacy and (choice.get("message") or choice.get("delta")):
             _reject("a choice keeps text where it has no place")
         if choice.get("message" if holder == "delta" else "delta"):
             # A stream's snapshots, for one: no policy could take out of them what goes on in the next.
             _reject("a choice keeps text where it has no place")
-        held = choice.get(holder) or {}
-        if not isinstance(held, dict):
-            _reject(f"{holder} must be an object")
+        held = choice.get(holder)
         if held:
-            found += of_holder(held, number, (*at, holder))
-        yield from found if len(found) < 2 else _told_copies(found)
+            if not isinstance(held, dict):
+                _reject(f"{holder} must be an object")
+            of_choice += of_holder(held, number, (*at, holder))
+        found += of_choice if len(of_choice) < 2 else _told_copies(of_choice)
+    return found
 
 
 def _told_copies(found: Sequence[Place]) -> Iterator[Place]:
@@ -109,8 +113,13 @@ def _told_copies(found: Sequence[Place]) -> Iterator[Place]:
     for place in found:
         channel = place.channel
         if channel.kind in _COPIED and fields.setdefault(channel.kind, channel.index) != channel.index:
-            place = replace(place, channel=replace(channel, copy=True))
+            place = Place(_copy_of(channel), place.path, place.text, place.json)
         yield place
+
+
+@lru_cache(maxsize=256)
+def _copy_of(channel: Channel) -> Channel:
+    return replace(channel, copy=True)
 
 
 def index_of(value: Mapping[str, Any], position: int) -> int:
@@ -179,22 +188,34 @@ def delta_with(channel: Channel, text: str) -> dict[str, Any]:
     return {"index": channel.choice, "delta": delta, "finish_reason": None}
 
 
-def of_holder(held: Mapping[str, Any], choice: int, at: Path) -> Iterator[Place]:
+def of_holder(held: Mapping[str, Any], choice: int, at: Path) -> list[Place]:
     """Every text of a message or delta.
 
     Raises:
         Malformed: something has another type than its field's.
     """
+    found: list[Place] = []
     for name, kind, index in _PLAIN:
-        if name == "content" and isinstance(held.get(name), list):
+        text = held.get(name)
+        if text is None or text == "":
+            continue
+        if isinstance(text, str):
+            found.append(Place(_channel(kind, choice, index), (*at, name), text))
+        elif name == "content" and isinstance(text, list):
             for position, part in enumerate(_objects(held, name)):
-                yield from of_part(part, choice, (*at, name, position))
+                found += of_part(part, choice, (*at, name, position))
         else:
-            yield from _text(held, name, kind, choice, index, at)
-    for field, names, index in _LISTED:
+            _reject(f"{name} must be a string")
+    if not _NESTED.isdisjoint(held):
+        found += _nested(held, choice, at)
+    return found
+
+
+def _nested(held: Mapping[str, Any], choice: int, at: Path) -> Iterator[Place]:
+    for field, names, place in _LISTED:
         for position, detail in enumerate(_objects(held, field)):
             for name in names:
-                yield from _text(detail, name, ChannelKind.REASONING, choice, index, (*at, field, position))
+                yield from _text(detail, name, ChannelKind.REASONING, choice, place, (*at, field, position))
     audio = _object(held, "audio")
     yield from _text(audio, "transcript", ChannelKind.CONTENT, choice, Content.TRANSCRIPT, (*at, "audio"))
     called = _object(held, "function_call")
@@ -229,7 +250,12 @@ def _text(value: Mapping[str, Any], name: str, kind: ChannelKind, choice: int, i
         return
     if not isinstance(text, str):
         _reject(f"{name} must be a string")
-    yield Place(Channel(kind, choice, index), (*at, name), text)
+    yield Place(_channel(kind, choice, index), (*at, name), text)
+
+
+@lru_cache(maxsize=256)
+def _channel(kind: ChannelKind, choice: int, index: int) -> Channel:
+    return Channel(kind, choice, index)
 
 
 def _object(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -31,7 +31,7 @@ class OpenAiCompletionsCodec(OpenAiCodec):
     """OpenAI's completions; see `codec.Codec`."""
 
     endings = ("/completions",)
-    whole = ChatCompletion  # the older ones are of a class below it
+    whole = (ChatCompletion,)  # the older ones are of a class below it
     error = CompletionsError
 
     def matches(self, head: RequestHead) -> Match:
@@ -45,7 +45,7 @@ class OpenAiCompletionsCodec(OpenAiCodec):
     def reader(
         self, requests: Sequence[Message], request: RequestHead, limits: Limits, *, failed: bool
     ) -> AnswerReader:
-        """See `OpenAiCodec`."""
+        """See `LlmCodec`."""
         legacy = not request.path.endswith(_IN_THE_MIDDLE)
         return ChatReader(Answer(requests, failed=failed, legacy=legacy), limits)
 

@@ -14,22 +14,24 @@ Not here: bytes (openai_embeddings.py).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import msgspec
 
+from ext_proc.codecs import llm_found
+from ext_proc.codecs.llm_changes import Named
+from ext_proc.codecs.llm_fields import check_keys, reject
 from ext_proc.codecs.llm_frames import malformed
 from ext_proc.codecs.llm_prompts import Prompted
-from ext_proc.codecs.llm_texts import Ambiguous, Malformed, Place, form_of
+from ext_proc.codecs.llm_texts import Ambiguous, Malformed, Place
 from ext_proc.codecs.openai_chat_messages import read_usage, unreadable
 from ext_proc.codecs.openai_chat_request_texts import counted, of_turn, of_turns
 from ext_proc.codecs.openai_chat_texts import of_part
 from ext_proc.codecs.openai_completions_messages import check_asked, texts_under
-from ext_proc.framing.json_splice import Path, splice
-from ext_proc.framing.json_surrogates import encode_tolerant
+from ext_proc.framing.json_splice import Path
 from ext_proc.framing.json_view import JsonError, colliding_key, parse
 from ext_proc.limits import Limits
-from ext_proc.messages import Embedded, Embedding, LlmError, Message, Opaque, Piece, Role, Usage, encode_json
+from ext_proc.messages import Embedded, Embedding, LlmError, Message, Opaque, Piece, Role, Usage
 
 _REQUEST = frozenset({"model", "input", "messages", "dimensions", "encoding_format", "user"})
 _ANSWER = frozenset({"object", "data", "model", "usage", "error"})
@@ -37,7 +39,7 @@ _VECTORS = "data"
 _MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-class EmbeddingRequest(Prompted, Embedding):
+class EmbeddingRequest(Prompted, Named, Embedding):
     """A request for vectors."""
 
     __slots__ = ()
@@ -46,12 +48,8 @@ class EmbeddingRequest(Prompted, Embedding):
     def method(self) -> str:
         return "embeddings"
 
-    def with_model(self, name: str) -> EmbeddingRequest:
-        """The same request for another model."""
-        return EmbeddingRequest({**self.value, "model": name}, splice(self.raw, {("model",): encode_tolerant(name)}))
 
-
-class EmbeddingAnswer(Embedded):
+class EmbeddingAnswer(Named, Embedded):
     """Vectors.
 
     Attributes:
@@ -69,10 +67,6 @@ class EmbeddingAnswer(Embedded):
         """What the provider counted."""
         usage = self.value.get("usage")
         return read_usage(usage) if isinstance(usage, dict) else None
-
-    def with_model(self, name: str) -> EmbeddingAnswer:
-        """The same answer by another name of the model."""
-        return EmbeddingAnswer({**self.value, "model": name}, splice(self.raw, {("model",): encode_tolerant(name)}))
 
 
 class EmbeddingsError(LlmError):
@@ -115,16 +109,15 @@ def from_server(raw: bytes, limits: Limits) -> Mapping[str, Any] | Opaque:
 def texts_of(request: EmbeddingRequest) -> Sequence[Piece] | Opaque:
     """The texts of a request; see `codec.Codec.texts`."""
     try:
-        return [Piece(place.channel, place.text, form_of(place.channel.kind)) for place in _places(request.value)]
+        return [place.piece for place in _places(request.value)]
     except Malformed as fault:
         return unreadable(fault, request.raw)
 
 
 def with_texts(request: EmbeddingRequest, texts: Mapping[int, str]) -> EmbeddingRequest:
     """The request with new ones of its texts, by index."""
-    places = enumerate(_places(request.value))
-    raw = splice(request.raw, {place.path: encode_json(texts[number]) for number, place in places if number in texts})
-    return EmbeddingRequest(msgspec.json.decode(raw), raw)
+    value = request.value
+    return EmbeddingRequest(*llm_found.with_texts(value, request.raw, _places(value), texts))
 
 
 def _places(value: Mapping[str, Any]) -> Iterator[Place]:
@@ -148,16 +141,11 @@ def _are_objects(asked: Any) -> bool:
 
 def _check_request(value: Any) -> None:
     if not isinstance(value, dict):
-        _reject("a request must be an object")
-    if colliding_key(value, _REQUEST) is not None:
-        raise Ambiguous("a key is ambiguous")
+        reject("a request must be an object")
+    check_keys(value, _REQUEST)
     if not isinstance(value.get("model"), str):
-        _reject("model must be a string")
+        reject("model must be a string")
     if not _are_objects(value.get("input")):
         check_asked(value.get("input"), "input")
     if value.get("messages") is not None and not _are_objects(value["messages"]):
-        _reject("messages must be a list of objects and not empty")
-
-
-def _reject(detail: str) -> NoReturn:
-    raise Malformed(detail)
+        reject("messages must be a list of objects and not empty")

@@ -26,7 +26,7 @@ class OpenAiResponsesCodec(OpenAiCodec):
     """OpenAI's responses; see `codec.Codec`."""
 
     endings = ("/responses",)
-    whole = ResponsesAnswer
+    whole = (ResponsesAnswer,)
     error = ResponsesError
 
     def request_decoder(self, head: RequestHead, limits: Limits) -> Decoder:
@@ -36,7 +36,7 @@ class OpenAiResponsesCodec(OpenAiCodec):
     def reader(
         self, requests: Sequence[Message], request: RequestHead, limits: Limits, *, failed: bool
     ) -> AnswerReader:
-        """See `OpenAiCodec`."""
+        """See `LlmCodec`."""
         return ResponsesReader(requests, limits, failed=failed)
 
     def texts(self, message: Message, limits: Limits) -> Sequence[Piece] | Opaque:

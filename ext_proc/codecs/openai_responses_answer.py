@@ -10,7 +10,7 @@ Rules:
 - An answer in the background that has not begun (queued, in_progress) is whole as it is.
 
 Not here: classes of messages (openai_responses_messages.py), where texts stand (openai_responses_events.py,
-openai_responses_texts.py), frames (llm_frames.py).
+openai_responses_texts.py), frames (llm_frames.py), what all readers know of an answer (llm_reader.py).
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ from dataclasses import replace
 from typing import Any
 
 from ext_proc.codecs.llm_channels import Channels
-from ext_proc.codecs.llm_frames import NOTHING, Part, malformed, unterminated
+from ext_proc.codecs.llm_fields import check_keys, text_of
+from ext_proc.codecs.llm_found import Found
+from ext_proc.codecs.llm_frames import NOTHING, Part
+from ext_proc.codecs.llm_reader import Reader
 from ext_proc.codecs.llm_texts import Malformed, Place, Spot
 from ext_proc.codecs.openai_chat_denials import DONE, closing, error_object
 from ext_proc.codecs.openai_responses_events import (
@@ -43,19 +46,15 @@ from ext_proc.codecs.openai_responses_messages import (
 from ext_proc.codecs.openai_responses_texts import (
     COPIES,
     MAX_ITEMS,
-    Found,
     changes_for,
-    check_keys,
     of_item,
     placed,
-    text_of,
 )
 from ext_proc.framing.json_splice import Path
-from ext_proc.framing.json_surrogates import encode_tolerant, parse_tolerant
-from ext_proc.framing.json_view import JsonError
-from ext_proc.framing.sse import ServerSentEvent, Span, encode_event
+from ext_proc.framing.json_surrogates import encode_tolerant
+from ext_proc.framing.sse import ServerSentEvent, encode_event
 from ext_proc.limits import Limits
-from ext_proc.messages import Channel, ChannelKind, Message, Opaque, encode_json
+from ext_proc.messages import Channel, ChannelKind, Message, Opaque
 from ext_proc.policy import Deny
 from ext_proc.trail import Outcome
 
@@ -70,12 +69,11 @@ _TERMINAL = {
 }
 _STATUSES = {"incomplete": Outcome.TRUNCATED, "failed": Outcome.PROTOCOL_ERROR, "cancelled": Outcome.TRUNCATED}
 _NOT_BEGUN = ("queued", "in_progress")
-_NO_JSON = frozenset({"json-empty", "json-malformed", "json-not-utf8"})
 _ENVELOPE = ("id", "object", "created_at", "model")
 _Known = tuple[int, ChannelKind, Path | int]
 
 
-class ResponsesReader:
+class ResponsesReader(Reader):
     """Reads one answer; see `llm_frames.AnswerReader`.
 
     Args:
@@ -83,55 +81,37 @@ class ResponsesReader:
         failed: whether the HTTP status is no success: then it need not be OpenAI's at all.
     """
 
+    provider = "OpenAI"
+
     def __init__(self, requests: Sequence[Message], limits: Limits, *, failed: bool) -> None:
-        self._requests = tuple(requests)
-        self._limits = limits
-        self._failed = failed
-        self._channels = Channels(MAX_CHANNELS)
+        super().__init__(requests, limits, failed=failed, channels=Channels(MAX_CHANNELS))
         self._items: dict[int, tuple[str, str]] = {}  # id and type by position
         self._copies = 0
         self._said: set[_Known] = set()
         self._heard: set[_Known] = set()  # in the event at hand
         self._envelope: dict[str, Any] = {}
         self._number = -1  # of the last event
-        self._produced = False
-        self._erred = False
-        self.outcome = Outcome.PROTOCOL_ERROR if failed else Outcome.OK
 
-    @property
-    def done(self) -> bool:
-        return self._channels.done
-
-    @property
-    def unanswered(self) -> Sequence[Message]:
-        """What was asked, as long as the answer goes on."""
-        return () if self.done or self._erred else self._requests
-
-    def document(self, data: bytes) -> Part:
+    def event(self, event: ServerSentEvent) -> Part:
         """See `AnswerReader`."""
-        try:
-            value = self._parse(data)
-            if value is None:
-                return self._unread(_not_openai(data))
-            value = check_answer(value)
-            erred = bool(value.get("error"))
-            if "output" not in value and not erred:
-                raise Malformed("an answer has no output")
-            items = output_of(value)
-            spots = self._spots(
-                [
-                    *(
-                        place
-                        for position, item in enumerate(items)
-                        for place in placed(of_item(item, ("output", position)), position, data)
-                    ),
-                    *self._copy(output_text_of(value, ()), 0, 0, data),
-                ]
-            )
-        except JsonError as error:
-            return self._unread(self._broken(error, data))
-        except Malformed as fault:
-            return self._unread(unreadable(fault, data))
+        return NOTHING if (event.data or b"").strip() == DONE else super().event(event)
+
+    def _document(self, value: Any, data: bytes) -> Part:
+        value = check_answer(value)
+        erred = self._is_error(value)
+        if "output" not in value and not erred:
+            raise Malformed("an answer has no output")
+        items = output_of(value)
+        spots = self._spots(
+            [
+                *(
+                    place
+                    for position, item in enumerate(items)
+                    for place in placed(of_item(item, ("output", position)), position, data)
+                ),
+                *self._copy(output_text_of(value, ()), 0, 0, data),
+            ]
+        )
         self._look(value)
         self._produced = self._produced or value.get("status") in _NOT_BEGUN
         for choice in (*range(len(items)), *range(COPIES, COPIES + self._copies)):
@@ -141,27 +121,14 @@ class ResponsesReader:
             return self._error(value, data)
         return Part(ResponsesAnswer(value, data, spots), spots, closes, changes=changes_for)
 
-    def event(self, event: ServerSentEvent) -> Part:
-        """See `AnswerReader`."""
-        data, before = event.data or b"", self._copies
-        if data.strip() == DONE:
-            return NOTHING
-        if event.span is Span.UNTERMINATED:
-            return self._unread(unterminated(data))
-        try:
-            value = self._parse(data)
-            if value is None:
-                return self._unread(_not_openai(data))
-            if not isinstance(value, dict):
-                raise Malformed("an event must be an object")
-            check_keys(value, EVENT)
-            kind, choice = text_of(value, "type"), index_of(value, "output_index", MAX_ITEMS)
-            item = object_of(value, "item")
-            spots = self._spots(list(self._places(kind, value, data)))
-        except JsonError as error:
-            return self._unread(self._broken(error, data))
-        except Malformed as fault:
-            return self._unread(unreadable(fault, data))
+    def _event(self, value: Any, data: bytes) -> Part:
+        before = self._copies
+        if not isinstance(value, dict):
+            raise Malformed("an event must be an object")
+        check_keys(value, EVENT)
+        kind, choice = text_of(value, "type"), index_of(value, "output_index", MAX_ITEMS)
+        item = object_of(value, "item")
+        spots = self._spots(list(self._places(kind, value, data)))
         number = value.get("sequence_number")
         self._number = max(self._number, number) if type(number) is int else self._number
         if item or value.get("part") or kind.endswith(".delta"):
@@ -179,26 +146,6 @@ class ResponsesReader:
             return self._error(value, data, spots, closes)
         return Part(ResponsesEvent(value, data, spots), spots, closes, kind in _TERMINAL, changes_for)
 
-    def unread(self, message: Opaque) -> None:
-        """See `AnswerReader`."""
-        if message.malformed or message.too_large:
-            self._worse(Outcome.INVALID)
-
-    def end(self, *, empty: bool, streamed: bool) -> None:
-        """See `AnswerReader`."""
-        if self._failed or self._erred:
-            return
-        if empty:
-            self._worse(Outcome.EMPTY)
-        elif streamed and not self.done:
-            self._worse(Outcome.TRUNCATED)
-        elif not self._produced:
-            self._worse(Outcome.EMPTY)
-
-    def error(self, deny: Deny, trail_id: str) -> bytes:
-        """See `AnswerReader`."""
-        return encode_json(error_object(deny, trail_id, deny.status or 403))
-
     def text_event(self, channel: Channel, text: str) -> bytes:
         """See `codec.Decoder`; nothing for a copy, or for a text that no delta carries."""
         item_id, item = self._items.get(channel.choice, ("", ""))
@@ -206,16 +153,16 @@ class ResponsesReader:
         if found is None:
             return b""
         kind, where = found
-        return self._event(kind, item_id=item_id, output_index=channel.choice, **where, delta=text)
+        return self._own_event(kind, item_id=item_id, output_index=channel.choice, **where, delta=text)
 
     def ending(self, deny: Deny, trail_id: str, unsent: Sequence[Part]) -> bytes:
         """See `AnswerReader`: the answer is incomplete, for its content was filtered."""
         values = [part.message.value for part in unsent if isinstance(part.message, ResponsesEvent)]
         events = b""
         if not self._envelope or any(value.get("type") == "response.created" for value in values):
-            events += self._event("response.created", response=self._snapshot("in_progress"))
+            events += self._own_event("response.created", response=self._snapshot("in_progress"))
         ended = self._snapshot("incomplete", incomplete_details={"reason": "content_filter"})
-        return events + self._event("response.incomplete", response=ended, **closing(deny, trail_id))
+        return events + self._own_event("response.incomplete", response=ended, **closing(deny, trail_id))
 
     def _places(self, kind: str, value: Mapping[str, Any], data: bytes) -> Iterator[Place]:
         """The texts in an event of a stream: those of the item's channels, then each copy."""
@@ -275,35 +222,24 @@ class ResponsesReader:
         blank |= {"error": None, "incomplete_details": None, "instructions": None, "metadata": {}, "output": []}
         return blank | {"parallel_tool_calls": True, "tool_choice": "auto", "tools": [], "usage": None, **members}
 
-    def _event(self, kind: str, **members: Any) -> bytes:
+    def _own_event(self, kind: str, **members: Any) -> bytes:
         """An event of ours, named and numbered as OpenAI does its own."""
         self._number += 1
         value = {"type": kind, **members, "sequence_number": self._number}
         return b"event: " + kind.encode() + b"\n" + encode_event(encode_tolerant(value))
 
-    def _parse(self, data: bytes) -> Any:
-        """The value; None for what is somebody else's error."""
-        value = parse_tolerant(data, self._limits.json_depth, self._limits.json_values)
-        return None if self._failed and not (isinstance(value, dict) and value.get("error")) else value
+    def _unreadable(self, fault: Malformed, raw: bytes) -> Opaque:
+        return unreadable(fault, raw)
 
-    def _broken(self, error: JsonError, data: bytes) -> Opaque:
-        own_page = self._failed and error.reason in _NO_JSON
-        return _not_openai(data) if own_page else malformed(error.reason, error.detail, data)
+    def _error_object(self, deny: Deny, trail_id: str, status: int) -> Mapping[str, Any]:
+        return error_object(deny, trail_id, status)
 
     def _error(
         self, value: Mapping[str, Any], data: bytes, spots: Sequence[Spot] = (), closes: Sequence[int] = ()
     ) -> Part:
         """An error of the server's: official clients read no further."""
-        self._erred = True
-        self._worse(Outcome.PROTOCOL_ERROR)
+        self._has_erred()
         return Part(ResponsesError(value, data), spots, closes, changes=changes_for)
-
-    def _unread(self, message: Opaque) -> Part:
-        self.unread(message)
-        return Part(message)
-
-    def _worse(self, outcome: Outcome) -> None:
-        self.outcome = self.outcome.worse(outcome)
 
 
 def _known(text: Found, position: int, above: int) -> _Known:
@@ -313,7 +249,3 @@ def _known(text: Found, position: int, above: int) -> _Known:
 
 def _is_short(value: Any) -> bool:
     return isinstance(value, int) or (isinstance(value, str) and len(value) <= MAX_WORD)
-
-
-def _not_openai(raw: bytes) -> Opaque:
-    return Opaque("not-openai", "the server's own error is no message of OpenAI's", raw=raw)

@@ -16,6 +16,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ext_proc.codecs.llm_fields import text_of
+from ext_proc.codecs.llm_found import Found
 from ext_proc.codecs.llm_texts import Malformed
 from ext_proc.codecs.openai_responses_texts import (
     CODE,
@@ -25,13 +27,11 @@ from ext_proc.codecs.openai_responses_texts import (
     OUTPUTS,
     REASONING_TEXT,
     UNKNOWN,
-    Found,
-    check_keys,
+    check_item,
     of_call,
     of_item,
     of_own,
     of_part,
-    text_of,
 )
 from ext_proc.messages import Channel, ChannelKind, Role
 
@@ -87,7 +87,7 @@ def of_delta(stem: str, value: Mapping[str, Any]) -> Iterator[Found]:
         if text_of(value, "delta"):
             yield Found(kind, Role.ASSISTANT, ("delta",), delta, first + position)
         return
-    check_keys(delta)
+    check_item(delta)
     strays = [name for name, said in delta.items() if name not in (*_OUTPUTS, *_WORDED, "type") and said is not None]
     if strays:
         raise Malformed("a delta must be a string")

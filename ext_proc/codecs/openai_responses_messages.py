@@ -15,34 +15,30 @@ Not here: bytes (openai_responses_answer.py), texts (openai_responses_texts.py),
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any, Self
 
-import msgspec
-
+from ext_proc.codecs import llm_found
+from ext_proc.codecs.llm_changes import Settable, Told
+from ext_proc.codecs.llm_fields import as_object, check_flag, check_keys, check_number, objects, reject, text_of
+from ext_proc.codecs.llm_found import Found, numbered
 from ext_proc.codecs.llm_frames import malformed
 from ext_proc.codecs.llm_prompts import Prompted
-from ext_proc.codecs.llm_texts import Ambiguous, Malformed, Place, Spot, pieces_of
+from ext_proc.codecs.llm_texts import Ambiguous, Malformed, Place
 from ext_proc.codecs.openai_chat_hosted_tools import hosted_tools
 from ext_proc.codecs.openai_chat_request_texts import too_many_values
+from ext_proc.codecs.openai_responses_calls import ResponsesCalls
 from ext_proc.codecs.openai_responses_texts import (
     ITEM,
     MAX_ITEMS,
-    Found,
     beside,
-    check_keys,
-    numbered,
     of_item,
-    text_of,
 )
-from ext_proc.framing.json_splice import Path, splice
-from ext_proc.framing.json_surrogates import encode_tolerant
+from ext_proc.framing.json_splice import Path
 from ext_proc.limits import Limits
 from ext_proc.messages import (
     ChannelKind,
     Completion,
     CompletionChunk,
-    Form,
-    Generation,
     HostedTool,
     LlmError,
     Message,
@@ -51,7 +47,6 @@ from ext_proc.messages import (
     Role,
     Setting,
     Usage,
-    encode_json,
 )
 
 _SETTINGS: Mapping[Setting, Path] = {
@@ -81,7 +76,7 @@ _ROLES = {
 }
 
 
-class ResponsesRequest(Prompted, Generation):
+class ResponsesRequest(Prompted, Settable):
     """A request for a response."""
 
     __slots__ = ()
@@ -95,61 +90,19 @@ class ResponsesRequest(Prompted, Generation):
         """The tools that the provider runs itself for this request."""
         return _hosted_tools(self.value)
 
-    def setting(self, setting: Setting) -> Any:
-        """A setting as the caller gave it; None where it did not, or the format has none."""
-        value: Any = self.value
-        for step in _SETTINGS.get(setting, ("",)):
-            value = value.get(str(step)) if isinstance(value, Mapping) else None
-        return value
-
-    def with_model(self, name: str) -> ResponsesRequest:
-        """The same request for another model."""
-        return ResponsesRequest({**self.value, "model": name}, splice(self.raw, {("model",): encode_tolerant(name)}))
-
-    def with_settings(self, settings: Mapping[Setting, Any]) -> ResponsesRequest:
-        """The same request with settings replaced; None removes one.
-
-        Raises:
-            ValueError: the format has no such setting.
-        """
-        value = dict(self.value)
-        changes: dict[Path, bytes | None] = {}
-        for setting, wanted in settings.items():
-            path = _SETTINGS.get(setting)
-            if path is None:
-                raise ValueError(f"OpenAI's responses have no {setting}")
-            first, last = str(path[0]), str(path[-1])
-            held = value if len(path) == 1 else dict(value.get(first) or {})
-            held.pop(last, None)
-            if wanted is not None:
-                held[last] = wanted
-            if len(path) == 1:
-                changes[path] = None if wanted is None else encode_json(wanted)
-            else:
-                value[first] = held
-                changes[path[:1]] = encode_json(held)
-        return ResponsesRequest(value, splice(self.raw, changes))
+    def setting_at(self, setting: Setting) -> Sequence[Path]:
+        """See `Settable`."""
+        return (_SETTINGS[setting],) if setting in _SETTINGS else ()
 
 
-class _Response:
-    """What a whole answer and an event of one have in common.
-
-    Attributes:
-        spots: the texts in it, and where they stand.
-    """
+class _Response(ResponsesCalls, Told):
+    """What a whole answer and an event of one have in common."""
 
     __slots__ = ()
-    spots: Sequence[Spot]
-    value: Mapping[str, Any]
 
     @property
     def method(self) -> str:
         return "responses"
-
-    @property
-    def pieces(self) -> Sequence[Piece]:
-        """The texts in it."""
-        return pieces_of(self.spots)
 
     @property
     def snapshot(self) -> Mapping[str, Any]:
@@ -181,31 +134,18 @@ class _Response:
 class ResponsesAnswer(_Response, Completion):
     """A whole answer."""
 
-    __slots__ = ("spots",)
-
-    def __init__(self, value: Mapping[str, Any], raw: bytes, spots: Sequence[Spot] = ()) -> None:
-        super().__init__(value, raw)
-        self.spots = spots
+    __slots__ = ()
 
     @property
     def snapshot(self) -> Mapping[str, Any]:
         """The answer itself."""
         return self.value
 
-    def with_model(self, name: str) -> ResponsesAnswer:
-        """The same answer by another name of the model."""
-        raw = splice(self.raw, {("model",): encode_tolerant(name)})
-        return ResponsesAnswer({**self.value, "model": name}, raw, self.spots)
-
 
 class ResponsesEvent(_Response, CompletionChunk):
     """One event of a streamed answer."""
 
-    __slots__ = ("spots",)
-
-    def __init__(self, value: Mapping[str, Any], raw: bytes, spots: Sequence[Spot] = ()) -> None:
-        super().__init__(value, raw)
-        self.spots = spots
+    __slots__ = ()
 
     @property
     def snapshot(self) -> Mapping[str, Any]:
@@ -213,15 +153,16 @@ class ResponsesEvent(_Response, CompletionChunk):
         response = self.value.get("response")
         return response if isinstance(response, Mapping) else {}
 
-    def with_model(self, name: str) -> ResponsesEvent:
+    @property
+    def named_at(self) -> Path:
+        return ("response", "model")
+
+    def with_model(self, name: str) -> Self:
         """The same event by another name of the model; itself, where it names none."""
-        if not self.snapshot:
-            return self
-        raw = splice(self.raw, {("response", "model"): encode_tolerant(name)})
-        return ResponsesEvent({**self.value, "response": {**self.snapshot, "model": name}}, raw, self.spots)
+        return super().with_model(name) if self.snapshot else self
 
 
-class ResponsesError(LlmError):
+class ResponsesError(ResponsesCalls, LlmError):
     """OpenAI's error object, or an `error` event."""
 
     __slots__ = ()
@@ -243,7 +184,7 @@ def from_client(value: Any, raw: bytes) -> Message:
 def texts_of(request: ResponsesRequest, limits: Limits) -> Sequence[Piece] | Opaque:
     """The texts of a request; see `codec.Codec.texts`."""
     try:
-        pieces = [Piece(place.channel, place.text, _form(place)) for place in _places(request.value, request.raw)]
+        pieces = [place.piece for place in _places(request.value, request.raw)]
     except Malformed as fault:
         return unreadable(fault, request.raw)
     return too_many_values(pieces, limits) or pieces
@@ -251,19 +192,8 @@ def texts_of(request: ResponsesRequest, limits: Limits) -> Sequence[Piece] | Opa
 
 def with_texts(request: ResponsesRequest, texts: Mapping[int, str]) -> ResponsesRequest:
     """The request with new ones of its texts, by index; what repeats or indexes a changed one goes."""
-    changes: dict[Path, bytes | None] = {}
-    for number, place in enumerate(_places(request.value, request.raw)):
-        if number in texts:
-            changes[place.path] = texts[number].encode() if place.json else encode_json(texts[number])
-            changes.update(beside(request.value, place.path))
-    raw = splice(request.raw, changes)
-    return ResponsesRequest(msgspec.json.decode(raw), raw)
-
-
-def _form(place: Place) -> Form:
-    if place.json:
-        return Form.VALID_JSON
-    return Form.WRITTEN_JSON if place.channel.kind is ChannelKind.TOOL_ARGUMENTS else Form.PLAIN
+    places = _places(request.value, request.raw)
+    return request.remade(*llm_found.with_texts(request.value, request.raw, places, texts, beside))
 
 
 def _places(value: Mapping[str, Any], raw: bytes) -> Iterator[Place]:
@@ -294,7 +224,7 @@ def _items(said: Any) -> Sequence[Mapping[str, Any]]:
     if said is None:
         return ()
     if not isinstance(said, list) or not all(isinstance(item, dict) for item in said):
-        _reject("input must be a string or a list of objects")
+        reject("input must be a string or a list of objects")
     return said
 
 
@@ -305,7 +235,7 @@ def check_answer(value: Any) -> Mapping[str, Any]:
         Malformed: it has another.
     """
     if not isinstance(value, dict):
-        _reject("this is not an object")
+        reject("this is not an object")
     check_keys(value, _ANSWER)
     text_of(value, "status")
     return value
@@ -317,13 +247,9 @@ def output_of(answer: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     Raises:
         Malformed: they are no list of objects.
     """
-    output = answer.get("output")
-    if output is None:
-        return ()
-    if not isinstance(output, list) or not all(isinstance(item, dict) for item in output):
-        _reject("output must be a list of objects")
+    output = objects(answer.get("output"), "output")
     if len(output) > MAX_ITEMS:
-        _reject("an answer has too many items")
+        reject("an answer has too many items")
     return output
 
 
@@ -367,29 +293,20 @@ def _hosted_tools(request: Mapping[str, Any]) -> Sequence[HostedTool]:
 
 def _check_request(value: Any) -> None:
     if not isinstance(value, dict):
-        _reject("a request must be an object")
+        reject("a request must be an object")
     check_keys(value, _REQUEST)
     text_of(value, "model")  # a stored prompt may name it
     for name in ("stream", "background"):
-        if not isinstance(value.get(name), bool | None):
-            _reject(f"{name} must be true or false")
+        check_flag(value.get(name), name)
     text_of(value, "previous_response_id")
-    reasoning = value.get("reasoning")
-    if not isinstance(reasoning, dict | None):
-        _reject("reasoning must be an object")
-    check_keys(reasoning or {}, _REASONING)
-    text_of(reasoning or {}, "effort")
+    reasoning = as_object(value.get("reasoning"), "reasoning")
+    check_keys(reasoning, _REASONING)
+    text_of(reasoning, "effort")
     limit = value.get("max_output_tokens")
     if limit is not None and (type(limit) is not int or limit < 1):
-        _reject("max_output_tokens must be a positive integer")
+        reject("max_output_tokens must be a positive integer")
     for setting in _NUMBERS:
-        number = value.get(setting)
-        if number is not None and (isinstance(number, bool) or not isinstance(number, int | float)):
-            _reject(f"{setting} must be a number")
+        check_number(value.get(setting), setting)
     if not isinstance(value.get("input"), str):
         _items(value.get("input"))
     _hosted_tools(value)
-
-
-def _reject(detail: str) -> NoReturn:
-    raise Malformed(detail)

@@ -19,13 +19,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from functools import partial
+from typing import Any
 
-from ext_proc.codecs.llm_texts import Ambiguous, Malformed, Place, Spot, Texts, at_path
-from ext_proc.events import Direction
-from ext_proc.framing.json_splice import Path, source
-from ext_proc.framing.json_view import colliding_key
-from ext_proc.messages import Channel, ChannelKind, Role
+from ext_proc.codecs import llm_found
+from ext_proc.codecs.llm_fields import check_keys, objects, reject, text_of
+from ext_proc.codecs.llm_found import Found, spliced_spots
+from ext_proc.codecs.llm_texts import Place, at_path
+from ext_proc.framing.json_splice import Path
+from ext_proc.messages import ChannelKind, Role
 
 MAX_ITEMS = 1024
 MAX_PARTS = 1024  # of an item
@@ -67,31 +69,13 @@ class _At:
     depth: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A text of an item.
-
-    Attributes:
-        text: None for a JSON value.
-        index: of its channel; None for one that is no delta's, which is counted from OTHERS.
-        copy: whether the answer has said it before.
-    """
-
-    kind: ChannelKind
-    role: Role
-    path: Path
-    text: str | None
-    index: int | None = None
-    copy: bool = False
-
-
 def of_item(item: Mapping[str, Any], path: Path, role: Role = Role.ASSISTANT) -> Iterator[Found]:
     """Every text of an item.
 
     Raises:
         Malformed: something has another type than its field's, or is nested too deep.
     """
-    check_keys(item)
+    check_item(item)
     type_ = text_of(item, "type")
     gave_back = type_.endswith("_output") or type_ in ("mcp_call", "mcp_list_tools")
     kind = ChannelKind.REASONING if type_ == "reasoning" else ChannelKind.CONTENT
@@ -128,9 +112,9 @@ def of_part(
     kind: ChannelKind = ChannelKind.CONTENT,
 ) -> Iterator[Found]:
     """Every text of a part of an item's content or summary."""
-    check_keys(part)
+    check_item(part)
     if position >= MAX_PARTS:
-        _reject("an item has too many parts")
+        reject("an item has too many parts")
     if summary or text_of(part, "type") in ("reasoning_text", "summary_text"):
         kind = ChannelKind.REASONING
     text, refusal = text_of(part, "text"), text_of(part, "refusal")
@@ -149,13 +133,13 @@ def of_others(value: Mapping[str, Any], at: _At, skip: Sequence[str] = ()) -> It
         Malformed: one has another type than its field's, or is nested too deep.
     """
     if at.depth > _DEPTH:
-        _reject("an item is nested too deep")
+        reject("an item is nested too deep")
     for name in _TEXTS:
         text = None if name in skip else value.get(name)
         if isinstance(text, str) and text:
             yield Found(ChannelKind.TOOL_INPUT if name in _ASKED else at.kind, at.role, (*at.path, name), text)
         elif isinstance(text, dict | list) and name not in (*_HOLDERS, *_ASKING) and at.depth:
-            _reject(f"{name} must be a string")
+            reject(f"{name} must be a string")
     for name in (*_HOLDERS, *_ASKING):
         held = None if name in skip else value.get(name)
         if not isinstance(held, dict | list):
@@ -166,7 +150,7 @@ def of_others(value: Mapping[str, Any], at: _At, skip: Sequence[str] = ()) -> It
             if isinstance(entry, str) and entry:
                 yield Found(kind, at.role, path, entry, COMMAND + number if name == "commands" else None)
             elif isinstance(entry, dict):
-                check_keys(entry)
+                check_item(entry)
                 yield from of_others(entry, _At(path, at.role, kind, at.depth + 1))
 
 
@@ -181,11 +165,7 @@ def _entries(values: Sequence[Any], path: Path) -> list[tuple[Path, Any]]:
 
 def _parts(item: Mapping[str, Any], name: str) -> Sequence[Mapping[str, Any]]:
     parts = item.get(name)
-    if parts is None or isinstance(parts, str):
-        return ()
-    if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
-        _reject(f"{name} must be a list of objects")
-    return parts
+    return () if isinstance(parts, str) else objects(parts, name)
 
 
 def placed(found: Iterable[Found], choice: int, raw: bytes) -> Iterator[Place]:
@@ -194,40 +174,7 @@ def placed(found: Iterable[Found], choice: int, raw: bytes) -> Iterator[Place]:
     Args:
         raw: the document that they stand in.
     """
-    others = 0
-    for text in found:
-        index = text.index
-        if index is None:
-            index, others = OTHERS + others, others + 1
-        channel = Channel(text.kind, choice, index, role=text.role, copy=text.copy)
-        yield Place(channel, text.path, read(text, raw), text.text is None)
-
-
-def numbered(found: Iterable[Found], position: int, raw: bytes) -> Iterator[Place]:
-    """The texts of a request's item, counted by kind and speaker."""
-    counted: dict[tuple[ChannelKind, Role], int] = {}
-    for text in found:
-        index = counted.get((text.kind, text.role), 0)
-        counted[text.kind, text.role] = index + 1
-        channel = Channel(text.kind, position, index, Direction.REQUEST, text.role)
-        yield Place(channel, text.path, read(text, raw), text.text is None)
-
-
-def read(found: Found, raw: bytes) -> str:
-    """The text; of a JSON value its source in `raw`."""
-    return source(raw, found.path).decode() if found.text is None else found.text
-
-
-def changes_for(value: Mapping[str, Any], spots: Sequence[Spot], texts: Texts) -> dict[Path, bytes | None]:
-    """What is to be spliced into an answer for new texts of some spots; what is no text in `value` any more is left."""
-    changes: dict[Path, bytes | None] = {}
-    for number, text in texts.items():
-        spot = spots[number]
-        if at_path(value, spot.path) is None:
-            continue
-        changes[spot.path] = spot.encoded(text)
-        changes.update(beside(value, spot.path))
-    return changes
+    return llm_found.placed(found, choice, raw, OTHERS)
 
 
 def beside(value: Any, path: Path) -> dict[Path, bytes | None]:
@@ -236,29 +183,13 @@ def beside(value: Any, path: Path) -> dict[Path, bytes | None]:
     return {place: b"[]" for place in found if at_path(value, place) not in (None, [])}
 
 
-def text_of(holder: Mapping[str, Any], name: str) -> str:
-    """The text under a name; "" where there is none.
-
-    Raises:
-        Malformed: it is something else.
-    """
-    text = holder.get(name)
-    if text is None:
-        return ""
-    if not isinstance(text, str):
-        _reject(f"{name} must be a string")
-    return text
-
-
-def check_keys(value: Mapping[str, Any], names: frozenset[str] = ITEM) -> None:
+def check_item(value: Mapping[str, Any]) -> None:
     """Looks at the keys of what texts stand in.
 
     Raises:
         Ambiguous: one equals one of the format's but for case.
     """
-    if colliding_key(value, names) is not None:
-        raise Ambiguous("a key equals one of the format's but for upper and lower case")
+    check_keys(value, ITEM)
 
 
-def _reject(detail: str) -> NoReturn:
-    raise Malformed(detail)
+changes_for = partial(spliced_spots, beside)

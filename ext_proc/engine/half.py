@@ -68,6 +68,8 @@ class Half:
         Raises:
             ProtocolError: the table has no such row.
         """
+        if self.phase is Phase.OPEN and isinstance(event, BodyReceived) and not event.end_of_stream:
+            return  # as the table says, of nearly all events
         kind = kind_of(event)
         following = TRANSITIONS.get((self.phase, kind))
         if following is None:

@@ -80,6 +80,9 @@ class Pipeline:
             found = [(i, b, b.hooks[stage]) for i, b in enumerate(self.bindings) if stage in b.hooks]
             self._by_stage[stage] = tuple(reversed(found) if stage in _BACKWARDS else found)
         self._listeners = {stage: {i: b.policy.channels for i, b, _ in self._by_stage[stage]} for stage in WINDOWS}
+        # What was found out by class: it is asked for every event.
+        self._wanted: dict[tuple[Stage, bool, type[Message]], bool] = {}
+        self._shown: dict[tuple[Stage, bool, type[Message]], bool] = {}
         self._editors = {
             stage: frozenset(i for i, b, hook in self._by_stage[stage] if b.enforce and not hook.observes)
             for stage in WINDOWS
@@ -117,8 +120,15 @@ class Pipeline:
         listeners = self._listeners[stage]
         if not listeners:
             return False
-        kinds = frozenset().union(*(message.texts for message in classes))
-        return any(listeners[index] & kinds for index in (self._editors[stage] if holding else listeners))
+        asked = self._editors[stage] if holding else listeners
+        for message in classes:
+            shown = self._shown.get((stage, holding, message))
+            if shown is None:
+                shown = any(listeners[index] & message.texts for index in asked)
+                self._shown[stage, holding, message] = shown
+            if shown:
+                return True
+        return False
 
     def listeners(self, stage: Stage) -> Mapping[int, frozenset[ChannelKind]]:
         """The policies that are shown text at this stage, in their order, each with the kinds of text that it wants."""
@@ -138,11 +148,16 @@ class Pipeline:
         return all(any(issubclass(possible, hook.wants) for hook in hooks) for possible in classes)
 
     def _any(self, stage: Stage, classes: Iterable[type[Message]], *, holding: bool) -> bool:
-        possible = tuple(classes)
-        for _, binding, hook in self._by_stage[stage]:
-            if holding and (hook.observes or not binding.enforce):
-                continue
-            if any(issubclass(message, hook.wants) for message in possible):
+        for message in classes:
+            wanted = self._wanted.get((stage, holding, message))
+            if wanted is None:
+                wanted = any(
+                    issubclass(message, hook.wants)
+                    for _, binding, hook in self._by_stage[stage]
+                    if not holding or (binding.enforce and not hook.observes)
+                )
+                self._wanted[stage, holding, message] = wanted
+            if wanted:
                 return True
         return False
 
@@ -264,11 +279,12 @@ class _Run:
         except (PolicyError, ExpressionError) as error:
             return self.failed(str(error), self.clock() - started)
         finally:
-            self.checkpoint.budget.left -= self.clock() - started
+            spent = self.clock() - started
+            self.checkpoint.budget.left -= spent
         reason = context.take_reason()
-        if isinstance(verdict, Deny | Respond | TextDeny):
+        if verdict is not None and isinstance(verdict, Deny | Respond | TextDeny):
             reason = verdict.reason
-        self._record(_word(verdict), reason, self.clock() - started)
+        self._record(_word(verdict), reason, spent)
         return verdict
 
     def foresee(self, message: HeadersOnly) -> bool | Deny | None:
@@ -357,16 +373,10 @@ class _Run:
         return Deny("policy-failed", "this could not be decided")
 
     def _record(self, word: Word, reason: str, duration: float, enforced: bool | None = None) -> None:
-        self.checkpoint.exchanged.trail.record(
-            Entry(
-                policy=self.binding.policy.name,
-                stage=self.checkpoint.stage,
-                verdict=word,
-                reason=reason,
-                duration=duration,
-                enforced=self.binding.enforce if enforced is None else enforced,
-            )
-        )
+        trail, name, stage = self.checkpoint.exchanged.trail, self.binding.policy.name, self.checkpoint.stage
+        counts = self.binding.enforce if enforced is None else enforced
+        if not trail.repeat(name, stage, word, reason, duration, enforced=counts):
+            trail.record(Entry(name, stage, word, reason, duration, counts))
 
 
 def _word(verdict: Verdict | TextVerdict) -> Word:

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Mapping, Sequence
 
 from ext_proc.codecs.codec import Decoder, Frame
-from ext_proc.engine.checkpoint import Checkpoint, Decision
+from ext_proc.engine.checkpoint import PASS, Checkpoint, Decision
 from ext_proc.engine.decoding import IN_THE_CLEAR, coding_of
 from ext_proc.engine.plan import ResponsePlan
 from ext_proc.engine.refusals import HELD_TOO_LONG, UNREADABLE, refuse, refuse_all
@@ -31,6 +31,7 @@ from ext_proc.replies import BodyReply, HeadersReply, StreamedBody, TrailersRepl
 from ext_proc.trail import Outcome, Stage
 
 _NO_LENGTH = HeaderMutation(remove=("content-length",))
+_AS_IT_CAME = BodyReply(Direction.RESPONSE)
 
 
 class ResponseBody:
@@ -53,6 +54,7 @@ class ResponseBody:
         self.finished = False
         self._plan = plan
         self._decoder = decoder
+        self._waits = bool(decoder.unanswered)
         response = scope.exchanged.response
         self._streams = response is not None and scope.codec.streams(response)
         self._flow = TextFlow(scope, decoder) if scope.route.pipeline.has(Stage.RESPONSE_TEXT) else None
@@ -96,10 +98,11 @@ class ResponseBody:
             yield from self._on_whole_body(event, self._decoder)
             return
         duplex = self._plan.body is BodyMode.FULL_DUPLEX_STREAMED
-        waited = bool(self._decoder.unanswered)
+        waited = self._waits
         yield from self._take(self._decoder.feed(event.data))
         # Many clients leave once they have their answers: what is known then may be the last that Envoy is told.
-        known = event.end_of_stream or (waited and not self._decoder.unanswered)
+        self._waits = bool(self._decoder.unanswered)
+        known = event.end_of_stream or (waited and not self._waits)
         if event.end_of_stream:
             yield from self._take_end(self._decoder)
             self._settle()
@@ -115,8 +118,7 @@ class ResponseBody:
                 scope.send(StreamedBody(Direction.RESPONSE, b"", False, metadata))
             self._flush(end=event.end_of_stream, known=known)
         else:
-            metadata = scope.described(final=True) if known else {}
-            scope.send(BodyReply(Direction.RESPONSE, metadata=metadata))
+            scope.send(BodyReply(Direction.RESPONSE, metadata=scope.described(final=True)) if known else _AS_IT_CAME)
 
     def end(self) -> Steps:
         """Trailers came: the body is whole."""
@@ -263,11 +265,15 @@ class ResponseBody:
         """A message's denial, or else what is left of it, its own texts decided: None where a policy took it out."""
         scope = self.scope
         assert scope.route is not None
-        if scope.route.pipeline.wants(Stage.RESPONSE, (type(message),)):
+        pipeline = scope.route.pipeline
+        if pipeline.wants(Stage.RESPONSE, (type(message),)):
             decision = yield from scope.ask(Stage.RESPONSE, message)
-            if decision.denial is not None or decision.mutation.drop:
-                return decision.denial, None
-            message = changed(decision.mutation, message) or message
+            if decision is not PASS:
+                if decision.denial is not None or decision.mutation.drop:
+                    return decision.denial, None
+                message = changed(decision.mutation, message) or message
+        if not pipeline.shows_text(Stage.RESPONSE_TEXT, (type(message),)):
+            return None, message
         decided = yield from decide_texts(scope, Stage.RESPONSE_TEXT, message)
         return (decided, None) if isinstance(decided, Deny) else (None, decided)
 

@@ -13,7 +13,7 @@ from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 from ext_proc.codecs.codec import Codec
-from ext_proc.engine.checkpoint import Budget, Checkpoint, Decision, Later
+from ext_proc.engine.checkpoint import PASS, Budget, Checkpoint, Decision, Later
 from ext_proc.engine.route import Route, Rulebook
 from ext_proc.events import BodyMode, Direction, EnvoyFacts
 from ext_proc.framing.header_value import encode_header_value
@@ -108,8 +108,9 @@ class Scope:
     def ask(self, stage: Stage, message: Message | None = None) -> Asked:
         """Puts a checkpoint to the policies and takes what they decided; header and routing facts are kept here."""
         decision = yield Checkpoint(stage, self.exchanged, self.contexts, self.budget, message, later=self.later)
-        self.facts.update(decision.mutation.facts)
-        self.metadata.update(decision.mutation.metadata)
+        if decision is not PASS:
+            self.facts.update(decision.mutation.facts)
+            self.metadata.update(decision.mutation.metadata)
         return decision
 
     def name_messages(self, messages: Sequence[Message]) -> None:

@@ -258,7 +258,7 @@ class Track:
 
     def stable(self, start: int, end: int) -> bool:
         """Whether nobody that counts can say anything more about this span."""
-        reach = max((edit.end for edit in self._touching(start, end)), default=end)
+        reach = max((edit.end for edit in self._touching(start, end)), default=end) if self._edits else end
         return self.waiting_for()[0] >= max(end, reach)
 
     def rendered(self, start: int, text: str) -> str:

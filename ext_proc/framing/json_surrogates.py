@@ -50,9 +50,9 @@ def encode_tolerant(value: Any) -> bytes:
         return json.dumps(value, separators=(",", ":")).encode()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # made for every event: frozen ones take three times as long
 class Joined:
-    """A piece of text as policies see it.
+    """A piece of text as policies see it; never changed.
 
     Attributes:
         text: without surrogates.

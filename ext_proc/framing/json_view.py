@@ -3,7 +3,9 @@
 Rules:
 - RFC 8259 and no more: UTF-8 without a byte order mark, no NaN, no lone surrogates, nothing after the value.
 - A key twice in one object is refused at any depth: one reader takes the first, another the last.
-- Nesting is measured before decoding, without recursion; every step is linear in the input, whatever it holds.
+- What can hold too many values is measured before it is decoded. Nesting is measured without recursion, and says why
+  before anything else does; every step is linear in the input, whatever it holds.
+- A key that came twice took strings with it: fewer are in the tree than were written.
 - An error's text holds nothing of the payload.
 
 Not here: what a document means; which keys a protocol knows (codecs/).
@@ -26,7 +28,14 @@ _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _AS_SQUARE = bytes.maketrans(b"{}", b"[]")
 _STEPS = {ord("["): 1, ord("]"): -1}
 _DECODER = msgspec.json.Decoder()
+_ENCODE = msgspec.json.Encoder().encode
+_SMALL = 4096  # bytes; what is larger is faster counted than written
 _BEFORE_VALUES = (b",", b":", b"[", b"{")
+# Objects' keys of which none collides with these names.
+_HARMLESS: dict[frozenset[str], set[tuple[str, ...]]] = {}
+_MOST_KNOWN = 256  # objects, per set of names
+_MOST_KEYS = 64  # of an object
+_LONGEST_KEYS = 1024  # characters of all of them
 
 
 class JsonError(GatehouseError):
@@ -56,22 +65,19 @@ def parse(raw: bytes, max_depth: int, max_values: int = DEFAULTS.json_values) ->
     Raises:
         JsonError: see its `reason`.
     """
-    structure = _outside_strings(raw)
-    if _is_deeper(structure, max_depth):
-        raise JsonError("json-too-deep", f"the JSON is nested deeper than {max_depth} levels")
-    if sum(map(structure.count, _BEFORE_VALUES)) > max_values:
-        raise JsonError("json-too-many", f"the JSON has more than {max_values} values")
+    if len(raw) > max_values:  # else it has no room for more
+        _measure(raw, max_depth, max_values)
     try:
         value = _DECODER.decode(raw)
-    except RecursionError:
-        raise JsonError("json-too-deep", "the JSON is nested too deep") from None
-    except msgspec.ValidationError:
-        raise JsonError("json-number", "a number in the JSON is out of range") from None
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        raise _fault(raw) from None
-    keys = structure.count(b":")
-    if keys and not _has_keys(value, keys):
-        raise JsonError("json-duplicate-key", "an object in the JSON holds a key twice")
+    except (RecursionError, msgspec.DecodeError, UnicodeDecodeError) as error:  # a ValidationError is a DecodeError
+        _measure(raw, max_depth, max_values)
+        raise _fault(raw, error) from None
+    if len(raw) <= _SMALL and raw.count(b"{") + raw.count(b"[") <= max_depth and _is_as_written(value, raw):
+        return value
+    if type(value) is dict or type(value) is list:
+        strings = _strings(value, max_depth)
+        if strings and strings != _written_strings(raw):
+            raise JsonError("json-duplicate-key", "an object in the JSON holds a key twice")
     return value
 
 
@@ -81,11 +87,27 @@ def colliding_key(mapping: Mapping[str, Any], names: frozenset[str]) -> str | No
     Go's encoding/json reads such a key as the name itself, by Unicode's folding (U+017F for "s", U+212A for "k"), where
     most other readers ignore it.
     """
+    if names.issuperset(mapping):
+        return None
+    keys = tuple(mapping)
+    if keys in _HARMLESS.get(names, ()):
+        return None
     folded = _folded(names)
-    for key in mapping:
+    for key in keys:
         if key not in names and key.casefold() in folded:
             return key
+    _remember(names, keys)
     return None
+
+
+def _remember(names: frozenset[str], keys: tuple[str, ...]) -> None:
+    """Keeps keys that were looked at: all events of a stream have the same. Bounded, for they come over the network."""
+    if len(keys) > _MOST_KEYS or sum(map(len, keys)) > _LONGEST_KEYS:
+        return
+    known = _HARMLESS.setdefault(names, set())
+    if len(known) >= _MOST_KNOWN:
+        known.clear()
+    known.add(keys)
 
 
 @cache
@@ -118,24 +140,73 @@ def _is_deeper(structure: bytes, max_depth: int) -> bool:
     return max(accumulate(map(_STEPS.__getitem__, brackets)), default=0) > max_depth
 
 
-def _has_keys(value: Any, keys: int) -> bool:
-    """Whether the decoded tree holds `keys` keys: each colon outside of strings was one; fewer: a repetition."""
+def _is_as_written(value: Any, raw: bytes) -> bool:
+    """Whether the tree is written so by msgspec too, as most events are: then no key came twice."""
+    try:
+        return _ENCODE(value) == raw
+    except OverflowError:  # some versions write no integers of more than 64 bits
+        return False
+
+
+def _strings(value: Any, max_depth: int) -> int:
+    """How many strings the decoded tree holds, keys included.
+
+    Raises:
+        JsonError: it is too deep.
+    """
+    found = depth = 0
     level = [value]
     while level:
-        keys -= sum([len(node) for node in level if type(node) is dict])
-        if not keys:
-            return True  # it can hold no more than were written
-        level = [
-            child
-            for node in level
-            for child in (node.values() if type(node) is dict else node)
-            if type(child) is dict or type(child) is list
-        ]
-    return False
+        depth += 1
+        if depth > max_depth:
+            raise _too_deep(max_depth)
+        below = []
+        for node in level:
+            if type(node) is dict:
+                found += len(node)
+                node = node.values()
+            for child in node:
+                kind = type(child)
+                if kind is str:
+                    found += 1
+                elif kind is dict or kind is list:
+                    below.append(child)
+        level = below
+    return found
 
 
-def _fault(raw: bytes) -> JsonError:
+def _written_strings(raw: bytes) -> int:
+    """How many strings stand in valid JSON: more than are in its tree only where a key that came again took some."""
+    if b"\\" not in raw:
+        return raw.count(b'"') // 2
+    # Pairs first: what then stands before a quote escapes it.
+    raw = raw.replace(b"\\\\", b"")
+    return (raw.count(b'"') - raw.count(b'\\"')) // 2
+
+
+def _measure(raw: bytes, max_depth: int, max_values: int) -> None:
+    """Looks at depth and number of values without decoding.
+
+    Raises:
+        JsonError: there is too much of one.
+    """
+    structure = _outside_strings(raw)
+    if _is_deeper(structure, max_depth):
+        raise _too_deep(max_depth)
+    if sum(map(structure.count, _BEFORE_VALUES)) > max_values:
+        raise JsonError("json-too-many", f"the JSON has more than {max_values} values")
+
+
+def _too_deep(max_depth: int) -> JsonError:
+    return JsonError("json-too-deep", f"the JSON is nested deeper than {max_depth} levels")
+
+
+def _fault(raw: bytes, error: Exception) -> JsonError:
     """What is wrong with bytes that the decoder refused."""
+    if isinstance(error, RecursionError):
+        return JsonError("json-too-deep", "the JSON is nested too deep")
+    if isinstance(error, msgspec.ValidationError):
+        return JsonError("json-number", "a number in the JSON is out of range")
     if not raw.strip(_BLANKS):
         return JsonError("json-empty", "there is no JSON")
     try:

@@ -70,6 +70,7 @@ from ext_proc.messages.mcp import (
 from ext_proc.messages.mcp_headers import HeadersOnly, ToolHeaders
 from ext_proc.messages.mcp_servers import DiscoverResult, InitializeResult
 from ext_proc.messages.prompt import PromptPart
+from ext_proc.messages.proposals import Proposals, ProposedCall
 
 __all__ = [
     "A2aAnswer",
@@ -119,6 +120,8 @@ __all__ = [
     "PromptGet",
     "PromptList",
     "PromptPart",
+    "Proposals",
+    "ProposedCall",
     "PushConfig",
     "PushConfigRequest",
     "RequestHead",

@@ -61,6 +61,10 @@ class Channel:
     number: int = 0
     copy: bool = field(default=False, compare=False)
 
+    def __hash__(self) -> int:
+        # Of what mostly differs: it is asked for several times for every event.
+        return hash((self.kind, self.choice, self.index, self.number))
+
 
 class Form(enum.Enum):
     """What the text of a piece is."""

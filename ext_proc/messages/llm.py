@@ -12,11 +12,12 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from ext_proc.messages.base import Message
 from ext_proc.messages.channel import ChannelKind, Piece
 from ext_proc.messages.prompt import PromptPart
+from ext_proc.messages.proposals import Proposals, ProposedCall
 from ext_proc.trail import Outcome
 
 
@@ -235,6 +236,20 @@ class Completion(ModelAnswer):
         """The texts in it."""
         return ()
 
+    @property
+    def proposals(self) -> Sequence[ProposedCall]:
+        """The calls that it proposes to its client; in a stream those whose name stands in this event."""
+        return ()
+
+    def without_calls(self, decided: Proposals) -> Self | None:
+        """The same message without the calls that were taken out of its answer; itself where it has none of them, None
+        where nothing is left of it.
+
+        Args:
+            decided: what became of the answer's calls, those of this message included.
+        """
+        return self
+
 
 class CompletionChunk(Completion):
     """One event of a streamed answer."""
@@ -253,6 +268,11 @@ class LlmError(LlmMessage):
 
     __slots__ = ()
     kind: ClassVar[str] = "llm_error"
+
+    @property
+    def proposals(self) -> Sequence[ProposedCall]:
+        """The calls in what stands beside it: some clients read on, as if there were no error."""
+        return ()
 
     @property
     def outcome(self) -> Outcome:

@@ -1,5 +1,5 @@
 """tool-access: who may call, read and see what, by rules over methods, tools, prompts, resources, identity, arguments;
-and which tools a model's provider may run for them.
+which tools a model's provider may run for them, and which calls a model may propose.
 
 Rules:
 - Rules are tried in order; the first whose names fit decides: `allow` true lets the request through, false denies it. A
@@ -22,9 +22,15 @@ Rules:
   MCP servers, web search, code. Each of them must be allowed, or the request is denied; `args` is what the caller wrote
   of it. What could be taken for another tool or server is denied wherever a rule has `hosted`. A request without such
   tools passes, and functions that the client itself runs are none.
+- Calls that a model proposes in its answer, for the client to run, are held to the rules about `tools/call` where
+  `proposals` says so, whole or streamed, by the name that the model gives: whoever runs them, they obey one list. In a
+  stream a rule with a condition over `args` allows none, for the name comes first; nor does `unless_annotated`, ever.
+  What is stripped leaves a sentence in its place in formats whose clients count what they get, and the reason for which
+  the answer ended becomes the one for an answer without calls, where none is left.
 - Answers of the client to the server's own requests, and MCP's GET and DELETE, carry no method: they pass.
 
-Not here: what the arguments may be (tool_arguments.py), what a tool returns.
+Not here: what the arguments may be (tool_arguments.py), what a tool returns, how a proposed call is decided on
+(proposed_calls.py).
 """
 
 from __future__ import annotations
@@ -38,12 +44,15 @@ from pydantic import BaseModel, Field
 from ext_proc.messages import (
     CacheableResult,
     CompleteRequest,
+    Completion,
     Generation,
     HeadersOnly,
+    LlmError,
     McpCall,
     McpList,
     PromptGet,
     PromptList,
+    Proposals,
     ResourceList,
     ResourceRead,
     ResourceTemplateList,
@@ -62,6 +71,7 @@ from gatehouse_policies.access_rules import (
     Subject,
 )
 from gatehouse_policies.hosted_tools import names_of
+from gatehouse_policies.proposed_calls import OnProposals, ProposedCalls
 from gatehouse_policies.resource_uris import sample_of
 from gatehouse_policies.tool_annotations import annotations_of, says
 from gatehouse_policies.tool_definitions import KnownTools, Learning
@@ -86,12 +96,19 @@ class Parameters(BaseModel, extra="forbid"):
 
     default: Literal["deny", "allow"] = Field(default="deny", description="What happens to what no rule names.")
     rules: list[Rule] = Field(default=[], description="Tried in order; the first that fits decides.")
+    proposals: OnProposals = Field(
+        default="ignore",
+        description="What becomes of calls that a model proposes in its answer and that the rules do not allow:"
+        " `ignore` does not look at them, for most lists of rules were written for MCP and name none of the client's"
+        " functions; `deny` ends the answer, `strip` takes the call out of it, `mark` lets it go on and measures"
+        " `proposals_denied`. Where they are looked at, an answer leaves message by message.",
+    )
     learning: Learning = Field(
         default=Learning(), description="What is kept of servers' lists of tools, where a rule asks for annotations."
     )
 
 
-class ToolAccess(Policy[Parameters, None]):
+class ToolAccess(Policy[Parameters, Proposals]):
     """Who may call which tool, get which prompt, read which resource."""
 
     def __new__(cls, name: str, parameters: Parameters) -> ToolAccess:
@@ -99,13 +116,18 @@ class ToolAccess(Policy[Parameters, None]):
         asked = any(rule.unless_annotated for rule in parameters.rules)
         # Answers are held to be changed; where none could be, they go through.
         reads = any(isinstance(rule.allow, Expression) and _is_about_reads(rule) for rule in parameters.rules)
-        return super().__new__(_KINDS_OF_ACCESS[asked, reads] if cls is ToolAccess else cls)
+        looks = parameters.proposals != "ignore"
+        return super().__new__(_KINDS_OF_ACCESS[asked, reads, looks] if cls is ToolAccess else cls)
 
     def __init__(self, name: str, parameters: Parameters) -> None:
         super().__init__(name, parameters)
         self._rules = Rules(parameters.rules)
+        self._proposed = ProposedCalls(parameters.proposals, self._rules, default=parameters.default == "allow")
 
-    def by_headers(self, message: HeadersOnly, ctx: Context[None]) -> bool | Deny:
+    def new_state(self) -> Proposals:
+        return Proposals()
+
+    def by_headers(self, message: HeadersOnly, ctx: Context[Proposals]) -> bool | Deny:
         if message.stands_for in (CompleteRequest, SubscriptionsListen):
             return False  # what they are about stands in the body
         kind = _KINDS.get(message.stands_for, "")
@@ -123,10 +145,10 @@ class ToolAccess(Policy[Parameters, None]):
         allowed = found.allows(ctx.variables())
         return not found.rule.unless_annotated if allowed else _denied(subject, found.rule.message)
 
-    def on_request(self, message: McpCall | Generation, ctx: Context[None]) -> Verdict:
+    def on_request(self, message: McpCall | Generation, ctx: Context[Proposals]) -> Verdict:
         return self._hosted(message, ctx) if isinstance(message, Generation) else self._decide(message, ctx)[0]
 
-    def on_response(self, message: McpList, ctx: Context[None]) -> Verdict:
+    def on_response(self, message: McpList, ctx: Context[Proposals]) -> Verdict:
         shows = self._shows(message, ctx)
         kept = message.keep(shows)
         hidden = len(message.entries) - len(kept.entries)
@@ -134,7 +156,7 @@ class ToolAccess(Policy[Parameters, None]):
             ctx.because(f"hid {hidden} of {len(message.entries)} {_WORDS.get(type(message), 'entries')}")
         return None if kept is message else Mutation(message=kept)
 
-    def _read(self, message: CacheableResult, ctx: Context[None]) -> Verdict:
+    def _read(self, message: CacheableResult, ctx: Context[Proposals]) -> Verdict:
         """What a cache may keep of a request that went on."""
         asked = message.request
         if asked is not None:
@@ -147,7 +169,7 @@ class ToolAccess(Policy[Parameters, None]):
         private = message.as_private()
         return None if private is message else Mutation(message=private)
 
-    def _hosted(self, message: Generation, ctx: Context[None]) -> Verdict:
+    def _hosted(self, message: Generation, ctx: Context[Proposals]) -> Verdict:
         """What is said of the tools that a provider would run: each of them must be allowed."""
         tools = message.hosted_tools
         if len(tools) > _MOST_HOSTED:
@@ -169,7 +191,7 @@ class ToolAccess(Policy[Parameters, None]):
             ctx.because(", ".join(dict.fromkeys(labels)))
         return None
 
-    def _decide(self, message: McpCall, ctx: Context[None]) -> tuple[Verdict, CompiledRule | None]:
+    def _decide(self, message: McpCall, ctx: Context[Proposals]) -> tuple[Verdict, CompiledRule | None]:
         """What the names and the condition say, and the rule that allowed it, if one did."""
         subjects = _subjects(message)
         if len(subjects) > _MOST_URIS:
@@ -191,7 +213,7 @@ class ToolAccess(Policy[Parameters, None]):
         ctx.because("default" if allowed is None else allowed.label)
         return None, allowed
 
-    def _shows(self, page: McpList, ctx: Context[None]) -> Callable[[Mapping[str, Any]], bool]:
+    def _shows(self, page: McpList, ctx: Context[Proposals]) -> Callable[[Mapping[str, Any]], bool]:
         """Whether an entry of a page is shown; what a rule says of all entries alike is asked once."""
         method, kind, would_be = _WOULD_BE[type(page)]
         templates = isinstance(page, ResourceTemplateList)
@@ -219,7 +241,7 @@ class ToolAccess(Policy[Parameters, None]):
 class _WithReads(ToolAccess):
     """The same, where a rule with a condition is about what caches may keep."""
 
-    def on_response(self, message: McpList | CacheableResult, ctx: Context[None]) -> Verdict:
+    def on_response(self, message: McpList | CacheableResult, ctx: Context[Proposals]) -> Verdict:
         return self._read(message, ctx) if isinstance(message, CacheableResult) else super().on_response(message, ctx)
 
 
@@ -232,7 +254,7 @@ class _ByAnnotations(ToolAccess):
         super().__init__(name, parameters)
         self._known: KnownTools[Mapping[str, bool]] = KnownTools(annotations_of, parameters.learning)
 
-    async def on_request(self, message: McpCall | Generation, ctx: Context[None]) -> Verdict:  # type: ignore[override]
+    async def on_request(self, message: McpCall | Generation, ctx: Context[Proposals]) -> Verdict:  # type: ignore[override]
         if isinstance(message, Generation):
             return self._hosted(message, ctx)
         verdict, rule = self._decide(message, ctx)
@@ -245,7 +267,7 @@ class _ByAnnotations(ToolAccess):
             return _UNLISTED
         return Deny("tool-annotated", rule.rule.message or "what this tool says of itself is not allowed here")
 
-    async def on_response(self, message: McpList, ctx: Context[None]) -> Verdict:  # type: ignore[override]
+    async def on_response(self, message: McpList, ctx: Context[Proposals]) -> Verdict:  # type: ignore[override]
         if isinstance(message, ToolList):
             await self._known.learn(message, ctx)
         return super().on_response(message, ctx)
@@ -254,18 +276,67 @@ class _ByAnnotations(ToolAccess):
 class _ByAnnotationsWithReads(_ByAnnotations):
     """Both."""
 
-    async def on_response(self, message: McpList | CacheableResult, ctx: Context[None]) -> Verdict:  # type: ignore[override]
+    async def on_response(self, message: McpList | CacheableResult, ctx: Context[Proposals]) -> Verdict:  # type: ignore[override]
         if isinstance(message, CacheableResult):
             return self._read(message, ctx)
         return await super().on_response(message, ctx)
 
 
-# By whether a rule asks for annotations, and whether one with a condition is about what caches may keep.
-_KINDS_OF_ACCESS: Mapping[tuple[bool, bool], type[ToolAccess]] = {
-    (False, False): ToolAccess,
-    (False, True): _WithReads,
-    (True, False): _ByAnnotations,
-    (True, True): _ByAnnotationsWithReads,
+class _WithProposals(ToolAccess):
+    """The same, where calls that models propose are looked at."""
+
+    def on_response(self, message: McpList | Completion | LlmError, ctx: Context[Proposals]) -> Verdict:
+        return (
+            self._proposed.decide(message, ctx)
+            if isinstance(message, Completion | LlmError)
+            else super().on_response(message, ctx)
+        )
+
+
+class _WithReadsAndProposals(_WithReads):
+    """With reads, and with proposals."""
+
+    def on_response(
+        self, message: McpList | CacheableResult | Completion | LlmError, ctx: Context[Proposals]
+    ) -> Verdict:
+        return (
+            self._proposed.decide(message, ctx)
+            if isinstance(message, Completion | LlmError)
+            else super().on_response(message, ctx)
+        )
+
+
+class _ByAnnotationsWithProposals(_ByAnnotations):
+    """By annotations, and with proposals."""
+
+    async def on_response(self, message: McpList | Completion | LlmError, ctx: Context[Proposals]) -> Verdict:  # type: ignore[override]
+        if isinstance(message, Completion | LlmError):
+            return self._proposed.decide(message, ctx)
+        return await super().on_response(message, ctx)
+
+
+class _ByAnnotationsWithReadsAndProposals(_ByAnnotationsWithReads):
+    """All of it."""
+
+    async def on_response(  # type: ignore[override]
+        self, message: McpList | CacheableResult | Completion | LlmError, ctx: Context[Proposals]
+    ) -> Verdict:
+        if isinstance(message, Completion | LlmError):
+            return self._proposed.decide(message, ctx)
+        return await super().on_response(message, ctx)
+
+
+# By whether a rule asks for annotations, whether one with a condition is about what caches may keep, and whether calls
+# that models propose are looked at.
+_KINDS_OF_ACCESS: Mapping[tuple[bool, bool, bool], type[ToolAccess]] = {
+    (False, False, False): ToolAccess,
+    (False, True, False): _WithReads,
+    (True, False, False): _ByAnnotations,
+    (True, True, False): _ByAnnotationsWithReads,
+    (False, False, True): _WithProposals,
+    (False, True, True): _WithReadsAndProposals,
+    (True, False, True): _ByAnnotationsWithProposals,
+    (True, True, True): _ByAnnotationsWithReadsAndProposals,
 }
 
 

@@ -185,7 +185,7 @@ def test_settings_are_written_and_removed_and_every_other_byte_stays() -> None:
 
 @pytest.mark.parametrize("settings", [{Setting.SEED: 1}, {Setting.N: 2}, {Setting.MAX_TOKENS: None}])
 def test_a_setting_that_the_format_has_not_or_needs_is_refused(settings: dict[Setting, Any]) -> None:
-    with pytest.raises(ValueError, match="no such"):
+    with pytest.raises(ValueError, match=r"has no|need"):
         generation().with_settings(settings)
 
 

@@ -300,6 +300,7 @@ def test_what_follows_the_end_without_text_is_read_and_passes() -> None:
         b'{"type":"response.output_text.delta","content_index":5000,"delta":"a"}',
         b'{"type":"response.output_text.done","text":{"value":"a"}}',
         b'{"type":"response.output_item.done","item":"a"}',
+        b'{"type":"response.output_item.added","item":{"type":"message","id":5}}',
         b'{"type":"response.content_part.done","part":["a"]}',
         b'{"type":"response.completed","response":"a"}',
         b'{"type":"response.completed","response":{"output":"a"}}',

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ext_proc.framing import json_view
 from ext_proc.framing.json_view import JsonError, colliding_key, parse
 
 SUITE = Path(__file__).parents[2] / "data" / "json" / "jsontestsuite.jsonl"
@@ -184,3 +185,29 @@ def test_a_key_that_differs_by_case_alone_collides() -> None:
     assert colliding_key({"iserror": 1}, names) == "iserror"
     assert colliding_key({"param\u017f": 1}, names) == "param\u017f"
     assert colliding_key({"name": 1, "isError": 2, "names": 3}, names) is None
+
+
+def test_what_was_found_of_keys_once_is_said_of_the_same_keys_again() -> None:
+    names = frozenset({"stop"})
+    for _ in range(3):
+        assert colliding_key({"stop": 1, "own": 2}, names) is None
+        assert colliding_key({"own": 2, "Stop": 1}, names) == "Stop"
+        assert colliding_key({"own": 2, "Stop": 1}, frozenset({"own"})) is None
+
+
+def test_what_is_kept_of_keys_is_bounded() -> None:
+    names = frozenset({"bounded"})
+    for number in range(3 * json_view._MOST_KNOWN):
+        assert colliding_key({f"own{number}": 1}, names) is None
+    assert colliding_key(dict.fromkeys(map(str, range(json_view._MOST_KEYS + 1))), names) is None
+    assert colliding_key({"k" * (json_view._LONGEST_KEYS + 1): 1}, names) is None
+    kept = json_view._HARMLESS[names]
+    assert 0 < len(kept) <= json_view._MOST_KNOWN
+    assert all(key.startswith("own") for keys in kept for key in keys)
+
+
+@given(PAIRS, st.sampled_from([0, 5000]), st.sampled_from(["", " "]))
+def test_neither_size_nor_layout_changes_what_is_a_repeated_key(value: Any, padding: int, blank: str) -> None:
+    text = json.dumps('a "quoted\\": word' + "x" * padding)
+    raw = f'{{"pad":{blank}{text},"value":{blank}{written(value)}}}'.encode()
+    assert reason_or_none(raw) == ("json-duplicate-key" if repeats(value) else None)

@@ -1,0 +1,186 @@
+"""Calls that models propose, through a real Envoy: what the official clients put together has only the calls that the
+rules allow, and a denied answer ends for them without a surprise.
+
+Rules:
+- The header `x-way` chooses what becomes of a call that is not allowed.
+
+Not here: every format at any cutting (policies/test_proposed_calls.py).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import anthropic
+import httpx2
+import openai
+import pytest
+
+from tests.envoy.harness import Running, Stacks
+from tests.envoy.observed import decisions, mark
+from tests.envoy.upstream import json_body, pieces
+from tests.policies.proposing import WAYS, Call
+
+BUNDLE = """
+apiVersion: gatehouse/v1
+kind: Bundle
+metadata: {name: proposals, revision: "1"}
+routes:
+  - {name: strips, match: {path: /v1, headers: {x-way: strip}}, protocol: auto, policies: [strips]}
+  - {name: denies, match: {path: /v1, headers: {x-way: deny}}, protocol: auto, policies: [denies]}
+  - {name: marks, match: {path: /v1, headers: {x-way: mark}}, protocol: auto, policies: [marks]}
+policies:
+  - {name: strips, type: tool-access, parameters: {rules: [{tools: [search], allow: true}], proposals: strip}}
+  - {name: denies, type: tool-access, parameters: {rules: [{tools: [search], allow: true}], proposals: deny}}
+  - {name: marks, type: tool-access, parameters: {rules: [{tools: [search], allow: true}], proposals: mark}}
+"""
+DELETE: Call = ("delete_all", {"path": "/"})
+SEARCH: Call = ("search", {"q": "grüße 🦊"})
+QUESTION: Any = [{"role": "user", "content": "clean up"}]
+Asked = Callable[[Running, str], tuple[list[Call], str]]
+
+
+@pytest.fixture
+def running(gatehouse_stack: Stacks) -> Running:
+    return gatehouse_stack(BUNDLE)
+
+
+@contextmanager
+def by_openai(running: Running, way: str) -> Iterator[openai.OpenAI]:
+    with (
+        httpx2.Client(trust_env=False, timeout=20.0) as http,
+        openai.OpenAI(
+            api_key=running.stack.token("bob"),
+            base_url=running.stack.models_url,
+            max_retries=0,
+            http_client=http,
+            default_headers={"x-way": way},
+        ) as made,
+    ):
+        yield made
+
+
+@contextmanager
+def by_anthropic(running: Running, way: str) -> Iterator[anthropic.Anthropic]:
+    with (
+        httpx2.Client(trust_env=False, timeout=20.0) as http,
+        anthropic.Anthropic(
+            api_key=running.stack.token("bob"),
+            base_url=running.stack.models_url.removesuffix("/v1"),
+            max_retries=0,
+            http_client=http,
+            default_headers={"x-way": way},
+        ) as made,
+    ):
+        yield made
+
+
+def chat(running: Running, way: str) -> tuple[list[Call], str]:
+    with by_openai(running, way) as models:
+        (choice,) = models.chat.completions.create(model="m", messages=QUESTION).choices
+        calls: Any = choice.message.tool_calls or []
+        return [(call.function.name, json.loads(call.function.arguments)) for call in calls], choice.finish_reason
+
+
+def chat_streamed(running: Running, way: str) -> tuple[list[Call], str]:
+    with by_openai(running, way) as models:
+        with models.chat.completions.stream(model="m", messages=QUESTION) as stream:
+            for _ in stream:
+                pass
+            (choice,) = stream.current_completion_snapshot.choices
+        calls: Any = choice.message.tool_calls or []
+        return [(call.function.name, json.loads(call.function.arguments)) for call in calls], choice.finish_reason
+
+
+def responses(running: Running, way: str) -> tuple[list[Call], str]:
+    with by_openai(running, way) as models:
+        answer = models.responses.create(model="m", input="clean up")
+        return _called(answer), str(answer.status)
+
+
+def responses_streamed(running: Running, way: str) -> tuple[list[Call], str]:
+    answer: Any = None
+    with by_openai(running, way) as models, models.responses.stream(model="m", input="clean up") as stream:
+        for event in stream:
+            answer = getattr(event, "response", answer)
+    return _called(answer), str(answer.status)
+
+
+def _called(answer: Any) -> list[Call]:
+    return [(item.name, json.loads(item.arguments)) for item in answer.output if item.type == "function_call"]
+
+
+def messages(running: Running, way: str) -> tuple[list[Call], str]:
+    with by_anthropic(running, way) as models:
+        return _used(models.messages.create(model="m", max_tokens=100, messages=QUESTION))
+
+
+def messages_streamed(running: Running, way: str) -> tuple[list[Call], str]:
+    with (
+        by_anthropic(running, way) as models,
+        models.messages.stream(model="m", max_tokens=100, messages=QUESTION) as stream,
+    ):
+        return _used(stream.get_final_message())
+
+
+def _used(message: Any) -> tuple[list[Call], str]:
+    return [(block.name, block.input) for block in message.content if block.type == "tool_use"], message.stop_reason
+
+
+CLIENTS: dict[str, Asked] = {
+    "chat": chat,
+    "chat streamed": chat_streamed,
+    "responses": responses,
+    "responses streamed": responses_streamed,
+    "anthropic": messages,
+    "anthropic streamed": messages_streamed,
+}
+ENDED = {"chat": "content_filter", "responses": "incomplete", "anthropic": "refusal"}
+every = pytest.mark.parametrize("name", CLIENTS)
+
+
+def answering(running: Running, name: str, calls: Sequence[Call]) -> None:
+    """Scripts the upstream: an answer that proposes calls, a stream in pieces."""
+    body = WAYS[name].says(calls)
+    if WAYS[name].streams:
+        running.upstream.answer_with(pieces([body[at : at + 97] for at in range(0, len(body), 97)]))
+    else:
+        running.upstream.answer_with(json_body(json.loads(body)))
+
+
+@every
+@pytest.mark.parametrize("calls", [[DELETE], [DELETE, SEARCH], [SEARCH, DELETE, SEARCH]])
+def test_stripped_the_official_client_puts_together_only_what_is_allowed(
+    running: Running, name: str, calls: list[Call]
+) -> None:
+    answering(running, name, calls)
+    since = mark(running)
+    left = [call for call in calls if call != DELETE]
+    assert CLIENTS[name](running, "strip") == (left, WAYS[name].ended[0 if left else 1])
+    (decision,) = decisions(running, since)
+    assert decision["outcome"] == "ok"
+
+
+@every
+def test_denied_the_official_client_finds_no_call(running: Running, name: str) -> None:
+    answering(running, name, [DELETE, SEARCH])
+    since = mark(running)
+    if WAYS[name].streams:
+        assert CLIENTS[name](running, "deny") == ([], ENDED[name.removesuffix(" streamed")])
+    else:
+        with pytest.raises((openai.PermissionDeniedError, anthropic.PermissionDeniedError)):
+            CLIENTS[name](running, "deny")
+    (decision,) = decisions(running, since)
+    assert decision["outcome"] == "refused"
+
+
+@every
+def test_marked_the_call_passes_and_the_decision_counts_it(running: Running, name: str) -> None:
+    answering(running, name, [DELETE, SEARCH])
+    since = mark(running)
+    assert CLIENTS[name](running, "mark") == ([DELETE, SEARCH], WAYS[name].ended[0])
+    (decision,) = decisions(running, since)
+    assert decision["facts"]["proposals_denied"] == 1
