@@ -265,7 +265,15 @@ async def test_the_example_bundle_does_what_it_says_to_the_demos_server(gatehous
     running = gatehouse_stack(EXAMPLE, demo_upstreams=True)
     async with client(running, wire, "bob") as c:
         shown = await tools_of(c)
-        assert shown == {"search", "docs.read", "docs.report", "docs.statistics", "docs.echo", "docs.order", "delete_file"}
+        assert shown == {
+            "search",
+            "docs.read",
+            "docs.report",
+            "docs.statistics",
+            "docs.echo",
+            "docs.order",
+            "delete_file",
+        }
         assert said(await c.call_tool("search", {"query": "queue"})) == "runbook"
         assert "query: expected at least 2 characters" in said(await c.call_tool("search", {"query": "q"}))
         assert "text: expected at most 1000 characters" in said(await c.call_tool("docs.echo", {"text": "x" * 1001}))

@@ -48,7 +48,7 @@ BASE = "/gatehouse/ask"
 
 
 def token(sub: str = "ann", client: str = "portal", **claims: Any) -> str:
-    return MINTER.mint(sub=sub, client_id=client, **{"exp": int(time.time()) + 600, **claims})
+    return MINTER.mint(sub=sub, client_id=client, **{"exp": int(time.time()) + 86400, **claims})
 
 
 ANN, AGENT = token(), token(client="assistant")
@@ -244,7 +244,7 @@ async def test_nobody_gets_a_sentence_and_a_challenge(site: Site) -> None:
         (token(exp=1), "token-expired"),
         (token(aud="https://other.example"), "token-audience"),
         (ANN[:-4] + "AAAA", "token-signature"),
-        (Minter("ES256", "k1").mint(exp=int(time.time()) + 600), "token-signature"),
+        (Minter("ES256", "k1").mint(exp=int(time.time()) + 86400), "token-signature"),
         ("nonsense", "credential-unknown"),
     ],
 )
