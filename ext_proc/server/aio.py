@@ -73,6 +73,7 @@ class AioServer:
         self._completions = Completions(record, log, clock)
         self._held = contextlib.ExitStack()
         self._active = 0
+        self._hurried = asyncio.Event()
         self._server = grpc.aio.server(options=_options(self.max_message))
         process = grpc.stream_stream_rpc_method_handler(self._process)
         self._server.add_generic_rpc_handlers(
@@ -105,7 +106,7 @@ class AioServer:
         return TcpAddress(address.host, port) if isinstance(address, TcpAddress) else address
 
     async def stop(self, seconds: float) -> bool:
-        """Refuses new RPCs, and gives running exchanges and their `on_complete` up to `seconds`.
+        """Refuses new RPCs, and gives running exchanges and their `on_complete` up to `seconds`; to be called once.
 
         Returns:
             Whether all of them finished by themselves.
@@ -113,11 +114,28 @@ class AioServer:
         deadline = self._clock() + seconds
         self.health.set(False)
         self.health.close()
-        await self._server.stop(max(seconds, 0.0))
+        await self._stop_grpc(max(seconds, 0.0))
         in_time = self._clock() < deadline
         finished = await self._completions.drained(deadline - self._clock())
         self._held.close()
         return in_time and finished
+
+    def hurry(self) -> None:
+        """Ends what still runs, where `stop` waits for it."""
+        self._hurried.set()
+
+    async def _stop_grpc(self, seconds: float) -> None:
+        """Waits for RPCs, until the time is over or somebody is in a hurry."""
+        stopping = asyncio.ensure_future(self._server.stop(seconds))
+        hurried = asyncio.ensure_future(self._hurried.wait())
+        await asyncio.wait((stopping, hurried), return_when=asyncio.FIRST_COMPLETED)
+        hurried.cancel()
+        if seconds and not stopping.done():
+            # One stop at a time: of two at once the second may reach for what the first has destroyed (a segmentation
+            # fault in grpc.aio's Server.shutdown).
+            stopping.cancel()
+            await asyncio.wait((stopping,))
+        await (self._server.stop(None) if stopping.cancelled() else stopping)
 
     def _called(self) -> None:
         self.last_call = self._clock()

@@ -249,8 +249,7 @@ class _Process:
         stopping = asyncio.ensure_future(self._server.stop(left))
         hurrying = asyncio.ensure_future(self._hurry.wait())
         await asyncio.wait((stopping, hurrying), return_when=asyncio.FIRST_COMPLETED)
-        if not stopping.done():
-            await self._server.stop(0.0)
+        self._server.hurry()
         hurrying.cancel()
         finished = await stopping
         if self._close_spans is not None:

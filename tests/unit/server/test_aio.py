@@ -212,6 +212,18 @@ async def test_past_its_time_stopping_cancels_what_runs_and_records_it(served: S
     assert await soon(call.code()) is not grpc.StatusCode.OK
 
 
+async def test_stopping_in_a_hurry_cancels_what_runs_before_its_time(served: Served) -> None:
+    call = served.call()
+    await exchange_headers(call)
+    stopping = asyncio.ensure_future(served.server.stop(6000.0))
+    await asyncio.sleep(0)
+    assert not stopping.done()
+    served.server.hurry()
+    await soon(stopping)
+    assert (await soon(served.recorded.get())).cause == "cancelled"
+    assert await soon(call.code()) is not grpc.StatusCode.OK
+
+
 async def test_a_message_longer_than_grpcs_own_limit_passes(served: Served) -> None:
     call = served.call()
     await soon(call.write(body_message(8 * MIB)))
