@@ -17,17 +17,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from ext_proc.codecs import a2a_denials
-from ext_proc.codecs.a2a_messages import card_from_agent, from_agent, from_client, longest_name, malformed
+from ext_proc.codecs.a2a_messages import card_from_agent, from_agent, from_client, longest_name
 from ext_proc.codecs.codec import Frame
 from ext_proc.codecs.jsonrpc_claims import begins_like_json, is_marked
+from ext_proc.codecs.opaques import NO_JSON, malformed
 from ext_proc.framing.json_view import JsonError
 from ext_proc.limits import Limits
 from ext_proc.messages import A2aAnswer, A2aRequest, AgentCard, CardFetch, Message, Opaque
 from ext_proc.policy import Deny
 from ext_proc.trail import Outcome
-
-# What any error page is; on an error status it claims nothing about A2A.
-_NO_JSON = frozenset({"json-empty", "json-malformed", "json-not-utf8"})
 
 
 class ClientReader:
@@ -82,7 +80,7 @@ class AgentReader(ClientReader):
         return from_agent(value, raw, self._asked if isinstance(self._asked, A2aRequest) else None)
 
     def unreadable(self, error: JsonError, raw: bytes) -> Opaque:
-        if self._failed and error.reason in _NO_JSON and not begins_like_json(raw):
+        if self._failed and error.reason in NO_JSON and not begins_like_json(raw):
             return _not_a2a(raw)
         return super().unreadable(error, raw)
 

@@ -30,6 +30,7 @@ from ext_proc.codecs.a2a_shapes import (
     objects_of,
     refuse_two,
 )
+from ext_proc.codecs.opaques import malformed
 from ext_proc.messages import (
     A2aError,
     A2aRequest,
@@ -39,7 +40,6 @@ from ext_proc.messages import (
     ExtendedCardRequest,
     Message,
     MessageSend,
-    Opaque,
     PushConfigRequest,
     TaskListing,
     TaskPage,
@@ -75,11 +75,6 @@ _BY_OPERATION: Mapping[str, type[A2aRequest]] = {
     "DeleteTaskPushNotificationConfig": PushConfigRequest,
     "GetExtendedAgentCard": ExtendedCardRequest,
 }
-
-
-def malformed(reason: str, detail: str, raw: bytes, *, id: str | int | None = None) -> Opaque:
-    """What claims to be A2A and is not."""
-    return Opaque(reason, detail, raw=raw, malformed=True, id=id)
 
 
 def from_client(value: Any, raw: bytes) -> Message:

@@ -22,9 +22,9 @@ from ext_proc.codecs.anthropic_calls import AnthropicCalls
 from ext_proc.codecs.anthropic_hosted_tools import hosted_tools
 from ext_proc.codecs.llm_changes import Named, Settable, Told
 from ext_proc.codecs.llm_fields import as_object, check_flag, check_keys, check_number, objects, reject, text_of
-from ext_proc.codecs.llm_frames import malformed
 from ext_proc.codecs.llm_prompts import Prompted
 from ext_proc.codecs.llm_texts import Ambiguous, Malformed, Spot
+from ext_proc.codecs.opaques import malformed
 from ext_proc.framing.json_splice import Path
 from ext_proc.messages import (
     Completion,

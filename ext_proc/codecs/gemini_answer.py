@@ -39,9 +39,10 @@ from ext_proc.codecs.gemini_texts import (
 )
 from ext_proc.codecs.llm_fields import objects
 from ext_proc.codecs.llm_found import placed
-from ext_proc.codecs.llm_frames import Part, malformed
+from ext_proc.codecs.llm_frames import Part
 from ext_proc.codecs.llm_reader import Reader
 from ext_proc.codecs.llm_texts import Malformed, Place
+from ext_proc.codecs.opaques import malformed
 from ext_proc.framing.json_splice import Path
 from ext_proc.framing.json_surrogates import encode_tolerant
 from ext_proc.framing.sse import encode_event

@@ -17,7 +17,8 @@ import msgspec
 
 from ext_proc.codecs.codec import NO_TEXTS, Frame
 from ext_proc.codecs.gemini_answer import GeminiReader
-from ext_proc.codecs.llm_frames import NOTHING, LlmFrame, Part, too_large
+from ext_proc.codecs.llm_frames import NOTHING, LlmFrame, Part
+from ext_proc.codecs.opaques import too_large
 from ext_proc.framing.body import WholeBody
 from ext_proc.framing.json_surrogates import parse_tolerant
 from ext_proc.framing.json_view import JsonError

@@ -25,9 +25,9 @@ from ext_proc.codecs.gemini_texts import check_keys, member, object_of, spelling
 from ext_proc.codecs.gemini_usage import read_usage
 from ext_proc.codecs.llm_changes import Named, Settable, Told
 from ext_proc.codecs.llm_fields import check_number, objects, reject
-from ext_proc.codecs.llm_frames import malformed
 from ext_proc.codecs.llm_prompts import Prompted
 from ext_proc.codecs.llm_texts import Ambiguous, Malformed
+from ext_proc.codecs.opaques import malformed
 from ext_proc.framing.json_splice import Path, splice
 from ext_proc.framing.json_surrogates import encode_tolerant
 from ext_proc.messages import (

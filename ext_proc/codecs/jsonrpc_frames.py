@@ -21,6 +21,7 @@ from typing import Any, Protocol
 import msgspec
 
 from ext_proc.codecs.codec import NO_TEXTS, Frame
+from ext_proc.codecs.opaques import too_large, unterminated
 from ext_proc.framing.body import WholeBody
 from ext_proc.framing.json_view import JsonError, parse
 from ext_proc.framing.sse import EventSplitter, ServerSentEvent, Span, encode_event, with_data, without_data
@@ -187,14 +188,14 @@ class JsonDecoder:
 
     def feed(self, data: bytes) -> Iterator[Frame]:
         """See `codec.Decoder`."""
-        return iter([self._frame(span, _too_large(span)) for span in self._body.feed(data)])
+        return iter([self._frame(span, Payload((too_large(span),))) for span in self._body.feed(data)])
 
     def close(self) -> Iterator[Frame]:
         """See `codec.Decoder`."""
         raw = self._body.close()
         frames: list[Frame] = []
         if self._body.too_large:
-            frames.append(self._frame(raw, _too_large(raw)))
+            frames.append(self._frame(raw, Payload((too_large(raw),))))
         elif raw or self._required:
             frames.append(self._frame(raw, _read(raw, self._reader, self._limits)))
         self._tally.end(Outcome.INVALID if raw else Outcome.EMPTY)
@@ -252,13 +253,11 @@ class EventDecoder:
 
     def _payload(self, event: ServerSentEvent) -> Payload:
         if event.span in (Span.TOO_LARGE, Span.REST):
-            return _too_large(event.raw)
+            return Payload((too_large(event.raw),))
         if not event.data:
             return Payload()
         if event.span is Span.UNTERMINATED:
-            # Clients drop it, but not all of them: undecided it must not pass.
-            detail = "the stream ended inside an event"
-            return Payload((Opaque("sse-unterminated", detail, raw=event.data, malformed=True),))
+            return Payload((unterminated(event.data),))
         payload = _read(event.data, self._reader, self._limits)
         if event.event not in ("", "message") and isinstance(payload.messages[0], Opaque) and not payload.is_array:
             # Messages come as events of the default type (A2A's errors as `error`); clients pass over others.
@@ -288,7 +287,3 @@ def _errors(reader: Reader, requests: Sequence[Message], deny: Deny, trail_id: s
 def _real(changes: Changes, messages: Sequence[Message]) -> Changes:
     """The changes that change anything: a message in its own place keeps the frame's bytes."""
     return {index: message for index, message in changes.items() if message is not messages[index]}
-
-
-def _too_large(raw: bytes) -> Payload:
-    return Payload((Opaque("too-large", "this is larger than the gateway reads", raw=raw, too_large=True),))

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from ext_proc.codecs.codec import NO_TEXTS, Frame
 from ext_proc.codecs.llm_texts import Spot, Texts, pieces_of
+from ext_proc.codecs.opaques import malformed, too_large
 from ext_proc.framing.body import WholeBody
 from ext_proc.framing.json_splice import Path, splice
 from ext_proc.framing.json_view import JsonError, parse
@@ -300,18 +301,3 @@ class StreamDecoder:
             self._reader.unread(message)
             return LlmFrame(event.raw, Part(message), event)
         return LlmFrame(event.raw, self._reader.event(event) if event.data else NOTHING, event)
-
-
-def malformed(reason: str, detail: str, raw: bytes) -> Opaque:
-    """What claims to be of the format and is not."""
-    return Opaque(reason, detail, raw=raw, malformed=True)
-
-
-def unterminated(data: bytes) -> Opaque:
-    """An event that the stream's end cut off: some clients read it, so it must not pass undecided."""
-    return malformed("sse-unterminated", "the stream ended inside an event", data)
-
-
-def too_large(raw: bytes) -> Opaque:
-    """A span of what is past its limit."""
-    return Opaque("too-large", "this is larger than the gateway reads", raw=raw, too_large=True)

@@ -14,8 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from ext_proc.codecs.llm_channels import Channels
-from ext_proc.codecs.llm_frames import Part, malformed, unterminated
+from ext_proc.codecs.llm_frames import Part
 from ext_proc.codecs.llm_texts import Malformed
+from ext_proc.codecs.opaques import NO_JSON, malformed, unterminated
 from ext_proc.framing.json_surrogates import parse_tolerant
 from ext_proc.framing.json_view import JsonError
 from ext_proc.framing.sse import ServerSentEvent, Span
@@ -23,9 +24,6 @@ from ext_proc.limits import Limits
 from ext_proc.messages import Message, Opaque, encode_json
 from ext_proc.policy import Deny
 from ext_proc.trail import Outcome
-
-# What any error page is; behind an error status it claims nothing about a format.
-_NO_JSON = frozenset({"json-empty", "json-malformed", "json-not-utf8"})
 
 
 class Reader:
@@ -130,7 +128,7 @@ class Reader:
                 return self._unread(self._foreign(data))
             return read(value, data)
         except JsonError as error:
-            own_page = self._failed and error.reason in _NO_JSON
+            own_page = self._failed and error.reason in NO_JSON
             return self._unread(self._foreign(data) if own_page else malformed(error.reason, error.detail, data))
         except Malformed as fault:
             return self._unread(self._unreadable(fault, data))

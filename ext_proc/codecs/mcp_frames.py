@@ -16,15 +16,13 @@ from typing import Any
 from ext_proc.codecs import mcp_denials
 from ext_proc.codecs.codec import Frame
 from ext_proc.codecs.jsonrpc_claims import begins_like_json, is_marked
-from ext_proc.codecs.mcp_messages import Asked, from_client, from_server, longest_name, malformed
+from ext_proc.codecs.mcp_messages import Asked, from_client, from_server, longest_name
+from ext_proc.codecs.opaques import NO_JSON, malformed
 from ext_proc.framing.json_view import JsonError
 from ext_proc.limits import Limits
 from ext_proc.messages import McpAnswer, McpRequest, Message, Opaque
 from ext_proc.policy import Deny
 from ext_proc.trail import Outcome
-
-# What any error page is; on an error status it claims nothing about MCP.
-_NO_JSON = frozenset({"json-empty", "json-malformed", "json-not-utf8"})
 
 
 class _Reader:
@@ -110,7 +108,7 @@ class ServerReader(_Reader):
         return _size_fault(values, raw, self._limits)
 
     def unreadable(self, error: JsonError, raw: bytes) -> Opaque:
-        if self._failed and error.reason in _NO_JSON and not begins_like_json(raw):
+        if self._failed and error.reason in NO_JSON and not begins_like_json(raw):
             return _not_mcp(raw)
         return malformed(error.reason, error.detail, raw)
 

@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from ext_proc.codecs.mcp_inputs import fault_in_error, fault_in_inputs, fault_in_params
+from ext_proc.codecs.opaques import malformed
 from ext_proc.framing.json_view import colliding_key
 from ext_proc.messages import (
     CacheableResult,
@@ -34,7 +35,6 @@ from ext_proc.messages import (
     McpRequest,
     McpResult,
     Message,
-    Opaque,
     PromptGet,
     PromptList,
     ResourceList,
@@ -124,11 +124,6 @@ def longest_name(message: Message) -> int:
     if isinstance(message, SubscriptionsListen):
         return max(longest, *(len(uri) for uri in message.uris), sum(len(uri) for uri in message.uris) // 16)
     return longest
-
-
-def malformed(reason: str, detail: str, raw: bytes, *, id: str | int | None = None) -> Opaque:
-    """What claims to be MCP and is not."""
-    return Opaque(reason, detail, raw=raw, malformed=True, id=id)
 
 
 class Asked:

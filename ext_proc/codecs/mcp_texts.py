@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 
 from ext_proc.codecs import jsonrpc_texts
 from ext_proc.codecs.jsonrpc_texts import piece_at
-from ext_proc.codecs.mcp_messages import malformed
+from ext_proc.codecs.opaques import malformed
 from ext_proc.events import Direction
 from ext_proc.framing.json_splice import Path
 from ext_proc.framing.json_view import colliding_key

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ext_proc.codecs.llm_frames import Part, malformed, unterminated
+from ext_proc.codecs.llm_frames import Part
 from ext_proc.codecs.llm_texts import Malformed
+from ext_proc.codecs.opaques import NO_JSON, malformed, unterminated
 from ext_proc.codecs.openai_chat_answer import Answer
 from ext_proc.codecs.openai_chat_denials import DONE, error_object
 from ext_proc.codecs.openai_chat_messages import (
@@ -34,9 +35,6 @@ from ext_proc.limits import Limits
 from ext_proc.messages import Channel, Message, Opaque, encode_json
 from ext_proc.policy import Deny
 from ext_proc.trail import Outcome
-
-# What any error page is; on an error status it claims nothing about OpenAI.
-_NO_JSON = frozenset({"json-empty", "json-malformed", "json-not-utf8"})
 
 
 class ChatReader:
@@ -108,7 +106,7 @@ class ChatReader:
             value = check_answer(value, holder, listing=answer.listing)
             spots = answer.spots(places(choices_of(value), holder, legacy=answer.legacy))
         except JsonError as error:
-            own_page = answer.failed and error.reason in _NO_JSON
+            own_page = answer.failed and error.reason in NO_JSON
             return self._unread(_not_openai(data) if own_page else malformed(error.reason, error.detail, data))
         except Malformed as unfit:
             return self._unread(unreadable(unfit, data))

@@ -21,9 +21,9 @@ from typing import Any, Self
 
 from ext_proc.codecs.llm_changes import Settable, Told
 from ext_proc.codecs.llm_fields import as_object, as_text, check_flag, check_keys, check_number, objects, reject
-from ext_proc.codecs.llm_frames import malformed
 from ext_proc.codecs.llm_prompts import Prompted
 from ext_proc.codecs.llm_texts import Ambiguous, Malformed, at_path
+from ext_proc.codecs.opaques import malformed
 from ext_proc.codecs.openai_chat_calls import ChatCalls
 from ext_proc.codecs.openai_chat_hosted_tools import MEMBERS, hosted_tools
 from ext_proc.codecs.openai_usage import asking_for_usage, without_usage

@@ -16,8 +16,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ext_proc.codecs import llm_found
-from ext_proc.codecs.llm_frames import malformed
 from ext_proc.codecs.llm_texts import Malformed, Place, at_path
+from ext_proc.codecs.opaques import malformed
 from ext_proc.codecs.openai_chat_messages import ChatRequest
 from ext_proc.codecs.openai_chat_texts import beside, check_within, of_holder, of_part
 from ext_proc.events import Direction

@@ -13,8 +13,9 @@ from typing import Any
 
 from ext_proc.codecs import openai_embeddings_messages
 from ext_proc.codecs.codec import Decoder
-from ext_proc.codecs.llm_frames import AnswerReader, Part, RequestDecoder, malformed
+from ext_proc.codecs.llm_frames import AnswerReader, Part, RequestDecoder
 from ext_proc.codecs.llm_reader import Reader
+from ext_proc.codecs.opaques import malformed
 from ext_proc.codecs.openai_chat_denials import error_object
 from ext_proc.codecs.openai_chat_messages import says_error
 from ext_proc.codecs.openai_codec import OpenAiCodec

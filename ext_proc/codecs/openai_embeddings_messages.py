@@ -21,9 +21,9 @@ import msgspec
 from ext_proc.codecs import llm_found
 from ext_proc.codecs.llm_changes import Named
 from ext_proc.codecs.llm_fields import check_keys, reject
-from ext_proc.codecs.llm_frames import malformed
 from ext_proc.codecs.llm_prompts import Prompted
 from ext_proc.codecs.llm_texts import Ambiguous, Malformed, Place
+from ext_proc.codecs.opaques import malformed
 from ext_proc.codecs.openai_chat_messages import read_usage, unreadable
 from ext_proc.codecs.openai_chat_request_texts import counted, of_turn, of_turns
 from ext_proc.codecs.openai_chat_texts import of_part

@@ -21,9 +21,9 @@ from ext_proc.codecs import llm_found
 from ext_proc.codecs.llm_changes import Settable, Told
 from ext_proc.codecs.llm_fields import as_object, check_flag, check_keys, check_number, objects, reject, text_of
 from ext_proc.codecs.llm_found import Found, numbered
-from ext_proc.codecs.llm_frames import malformed
 from ext_proc.codecs.llm_prompts import Prompted
 from ext_proc.codecs.llm_texts import Ambiguous, Malformed, Place
+from ext_proc.codecs.opaques import malformed
 from ext_proc.codecs.openai_chat_hosted_tools import hosted_tools
 from ext_proc.codecs.openai_chat_request_texts import too_many_values
 from ext_proc.codecs.openai_responses_calls import ResponsesCalls

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from ext_proc.codecs.auto import by_body
 from ext_proc.codecs.codec import NO_TEXTS, Codec, Decoder, Frame
+from ext_proc.codecs.opaques import too_large
 from ext_proc.framing.body import WholeBody
 from ext_proc.framing.content_encoding import Decompressor, EncodingError, decoder_for
 from ext_proc.headers import HeaderMutation, Headers
@@ -77,10 +78,6 @@ class _OpaqueFrame:
         return own + b"".join(message.raw for message in joined)
 
 
-def _too_large(raw: bytes) -> Frame:
-    return _OpaqueFrame(Opaque("too-large", "this is larger than the gateway reads", raw=raw, too_large=True), raw)
-
-
 class SniffingDecoder:
     """A request's decoder for a route of several formats, where only the body tells which one it is.
 
@@ -104,13 +101,13 @@ class SniffingDecoder:
     def feed(self, data: bytes) -> Iterator[Frame]:
         """See `codec.Decoder`: nothing but what is too large can be said before the body is whole."""
         for span in self._body.feed(data):
-            yield _too_large(span)
+            yield _OpaqueFrame(too_large(span), span)
 
     def close(self) -> Iterator[Frame]:
         """See `codec.Decoder`."""
         body = self._body.close()
         if self._body.too_large:
-            yield _too_large(body)
+            yield _OpaqueFrame(too_large(body), body)
             return
         codec = by_body(self._codecs, self._head, body)
         if codec is None:

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from ext_proc.codecs.llm_fields import reject
-from ext_proc.codecs.llm_frames import Part, malformed
+from ext_proc.codecs.llm_frames import Part
 from ext_proc.codecs.llm_reader import Reader
 from ext_proc.codecs.llm_texts import Malformed
+from ext_proc.codecs.opaques import malformed
 from ext_proc.framing.sse import EventSplitter
 from ext_proc.limits import DEFAULTS
 from ext_proc.messages import ModelListing, Opaque
