@@ -26,6 +26,7 @@ class Limits:
         envoy_buffer: what Envoy buffers for us (`per_connection_buffer_limit_bytes`, 1 MiB unless set); past it Envoy
             itself answers 413 or 500.
         hold_back: the most text held back in a stream.
+        call: the most of a streamed answer that waits for the arguments of a call that a model proposes.
         decision: the time for all hooks of one message, where Envoy's `message_timeout` runs (200 ms unless set).
         hold: the longest that a headers reply is held back for a body.
         json_depth: the deepest nesting of arrays and objects.
@@ -41,6 +42,7 @@ class Limits:
     event: int = 4 * MIB
     envoy_buffer: int = 1 * MIB
     hold_back: int = 64 * KIB
+    call: int = 1 * MIB
     decision: float = 0.150
     hold: float = 300.0
     json_depth: int = 64

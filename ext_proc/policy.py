@@ -302,6 +302,9 @@ class Policy(Generic[Parameters, State]):
     sees_answers_first: ClassVar[bool] = False
     # Whether it has pages for people, which `page` makes.
     has_pages: ClassVar[bool] = False
+    # Whether calls that a model proposes have to be whole when it sees them: then a streamed answer waits from a call's
+    # name until its arguments have come, in shadow too. A policy may set it by its parameters.
+    wants_whole_calls: bool = False
     # The kinds of text that `on_text` is called for.
     channels: ClassVar[frozenset[ChannelKind]] = frozenset(ChannelKind)
 

@@ -316,6 +316,7 @@ REQUIREMENTS: dict[str, Requirement] = {
         (
             "tests/policies/test_proposed_calls.py",
             "tests/unit/codecs/test_llm_calls.py",
+            "tests/unit/engine/test_gathering.py",
             f"{E}test_proposed_calls.py",
         ),
     ),

@@ -135,6 +135,11 @@ class LimitsPart(_Part):
         default=DEFAULTS.hold_back,
         description="The most text held back in a stream; `event` where that is smaller.",
     )
+    call: Size = Field(
+        default=DEFAULTS.call,
+        description="The most of a streamed answer that waits for the arguments of a call that a model proposes, where "
+        "a policy decides by them. Past it they count as unknown.",
+    )
     decision: Duration = Field(
         default=DEFAULTS.decision,
         description="The time for all hooks of one message. Envoy gives up after its `message_timeout` (200 ms unless "

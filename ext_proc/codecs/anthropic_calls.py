@@ -30,11 +30,9 @@ class AnthropicCalls(Changeable):
     @property
     def proposals(self) -> Sequence[ProposedCall]:
         """The calls whose name stands in it."""
-        return [
-            ProposedCall(0, index, name, name_in(block, "id"), _arguments(block, path))
-            for index, path, block in _blocks(self.value)
-            if (name := name_in(block))
-        ]
+        return self.with_gathered(
+            [_call(index, path, block, name) for index, path, block in _blocks(self.value) if (name := name_in(block))]
+        )
 
     def without_calls(self, decided: Proposals) -> Self | None:
         """The same message without the calls that were taken out; None for a piece of one of them."""
@@ -60,7 +58,10 @@ def _blocks(value: Mapping[str, Any]) -> Iterator[tuple[int, Path, Mapping[str, 
             yield index, ("content", index), block
 
 
-def _arguments(block: Mapping[str, Any], path: Path) -> Mapping[str, Any] | None:
-    """A whole message's; what a block starts with is not all."""
-    arguments = block.get("input") if path[0] == "content" else None
-    return arguments if isinstance(arguments, Mapping) else None
+def _call(index: int, path: Path, block: Mapping[str, Any], name: str) -> ProposedCall:
+    """A whole message's call, or one that begins: its input then comes in deltas of its block, if any come."""
+    written = block.get("input")
+    arguments = written if isinstance(written, Mapping) else None
+    if path[0] == "content":
+        return ProposedCall(0, index, name, name_in(block, "id"), arguments)
+    return ProposedCall(0, index, name, name_in(block, "id"), pieces=(index, 0), begun=arguments or {})

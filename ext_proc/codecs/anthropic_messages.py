@@ -181,10 +181,6 @@ class MessageEvent(_Answer, CompletionChunk):
     def named_at(self) -> Path:
         return ("message", "model")
 
-    def remade(self, value: Mapping[str, Any], raw: bytes) -> MessageEvent:
-        """See `Named`."""
-        return MessageEvent(value, raw, self.spots, self._usage)
-
     @property
     def _started(self) -> Mapping[str, Any]:
         message = self.value.get("message")

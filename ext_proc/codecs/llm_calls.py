@@ -1,4 +1,5 @@
-"""Language models' proposed calls, the same for every format: how a message is made without some of them.
+"""Language models' proposed calls, the same for every format: how a message is made without some of them, and how an
+event knows arguments that came behind it.
 
 Rules:
 - What is taken out of a list that clients count by is replaced where it stands, so that all else keeps its place and
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Self
 
 from ext_proc.codecs.llm_texts import Spot
@@ -19,6 +21,8 @@ from ext_proc.framing.json_splice import Path, splice
 from ext_proc.framing.json_surrogates import parse_tolerant
 from ext_proc.framing.json_view import JsonError, parse
 from ext_proc.limits import DEFAULTS
+from ext_proc.messages import LlmError, ProposedCall
+from ext_proc.messages.proposals import Arguments, CallKey
 
 NOTE = "(A tool call that is not allowed here was taken out.)"
 _DEPTH = 1024  # the document was read before
@@ -29,12 +33,26 @@ class Changeable:
 
     Attributes:
         spots: the texts in it, and where they stand.
+        gathered: arguments of calls whose name stands in it, and which came behind it. An error has none.
     """
 
     __slots__ = ()
     value: Mapping[str, Any]
     raw: bytes
     spots: Sequence[Spot]
+    gathered: Mapping[CallKey, Arguments]
+
+    def knowing(self, arguments: Mapping[CallKey, Arguments]) -> Self:
+        """See `CompletionChunk.knowing`."""
+        changed: Any = copy.copy(self)
+        changed.gathered = arguments
+        known: Self = changed
+        return known
+
+    def with_gathered(self, calls: Sequence[ProposedCall]) -> Sequence[ProposedCall]:
+        """The calls in it, with the arguments that came behind it."""
+        known = {} if isinstance(self, LlmError) else self.gathered
+        return [replace(call, arguments=known[call.key]) if call.key in known else call for call in calls]
 
     def with_changes(self, changes: Mapping[Path, bytes | None], spots: Sequence[Spot] | None = None) -> Self:
         """The same message with changes at some paths; itself where there are none.

@@ -10,6 +10,7 @@ Not here: where a format keeps its settings (each format's messages), changed te
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
@@ -17,6 +18,9 @@ from ext_proc.codecs.llm_texts import Spot, at_path, pieces_of
 from ext_proc.framing.json_splice import Path, splice
 from ext_proc.framing.json_surrogates import encode_tolerant
 from ext_proc.messages import Generation, LlmMessage, Piece, Setting, encode_json
+from ext_proc.messages.proposals import Arguments, CallKey
+
+_NOT_GATHERED: Mapping[CallKey, Arguments] = {}
 
 
 class Named(LlmMessage):
@@ -47,13 +51,15 @@ class Told(Named):
 
     Attributes:
         spots: the texts, and where they stand.
+        gathered: arguments of calls whose name stands in it, and which came behind it.
     """
 
-    __slots__ = ("spots",)
+    __slots__ = ("gathered", "spots")
 
     def __init__(self, value: Mapping[str, Any], raw: bytes, spots: Sequence[Spot] = ()) -> None:
         super().__init__(value, raw)
         self.spots = spots
+        self.gathered = _NOT_GATHERED
 
     @property
     def pieces(self) -> Sequence[Piece]:
@@ -61,8 +67,10 @@ class Told(Named):
         return pieces_of(self.spots)
 
     def remade(self, value: Mapping[str, Any], raw: bytes) -> Self:
-        """See `Named`: with the same texts."""
-        return type(self)(value, raw, self.spots)
+        """See `Named`: with all else that is known of it."""
+        made = copy.copy(self)
+        made.value, made.raw = value, raw
+        return made
 
 
 class Settable(Named, Generation):

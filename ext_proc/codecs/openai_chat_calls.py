@@ -34,7 +34,9 @@ class ChatCalls(Changeable):
     @property
     def proposals(self) -> Sequence[ProposedCall]:
         """The calls whose name stands in it."""
-        return [call for choice, _, field, held in _holders(self.value) for call in _calls(choice, held, field)]
+        return self.with_gathered(
+            [call for choice, _, field, held in _holders(self.value) for call in _calls(choice, held, field)]
+        )
 
     def without_calls(self, decided: Proposals) -> Self:
         """The same message without the calls that were taken out; itself where it has none of them."""
@@ -63,7 +65,9 @@ class ChatCalls(Changeable):
                 changes["choices", position, "finish_reason"] = b'"stop"'
         if not changes:
             return self
-        return self.with_changes(changes, [_moved(spot, closed) for spot in self.spots])
+        made = self.with_changes(changes, [_moved(spot, closed) for spot in self.spots])
+        moved = {key: decided.place(*key) for key in self.gathered}
+        return made.knowing({(key[0], at): self.gathered[key] for key, at in moved.items() if at is not None})
 
 
 def _holders(value: Mapping[str, Any]) -> Iterator[tuple[int, int, str, Mapping[str, Any]]]:
@@ -81,15 +85,18 @@ def _calls(choice: int, held: Mapping[str, Any], field: str) -> Iterator[Propose
         for kind in ("function", "custom"):
             called = entry.get(kind)
             if name := name_in(called):
-                written = {"input": called.get("input")} if kind == "custom" else arguments_in(called.get("arguments"))
-                whole = None if streams else written
-                index = index_of(entry, position)
-                yield ProposedCall(choice, index, name, name_in(entry, "id"), whole, appended=streams)
+                yield _call(choice, index_of(entry, position), name, name_in(entry, "id"), called, streams=streams)
     called = held.get("function_call")
     if name := name_in(called):
         assert isinstance(called, Mapping)
-        whole = None if streams else arguments_in(called.get("arguments"))
-        yield ProposedCall(choice, Tool.FUNCTION_CALL, name, "", whole, appended=streams)
+        yield _call(choice, Tool.FUNCTION_CALL, name, "", called, streams=streams)
+
+
+def _call(choice: int, index: int, name: str, id: str, called: Mapping[str, Any], *, streams: bool) -> ProposedCall:
+    if streams:
+        return ProposedCall(choice, index, name, id, pieces=(choice, index), appended=True)
+    written = {"input": called["input"]} if "input" in called else arguments_in(called.get("arguments"))
+    return ProposedCall(choice, index, name, id, written)
 
 
 def _moved(spot: Spot, closed: Mapping[Path, int | None]) -> Spot:

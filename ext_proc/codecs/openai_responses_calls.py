@@ -3,8 +3,8 @@
 Rules:
 - Calls for the client are items: functions and custom tools by their name, and by their kind what OpenAI names itself:
   `local_shell`, `shell`, `computer`, `apply_patch`. What runs at the provider is none: also a shell in its container.
-- An item stands in several events, and again in the whole answer: each time it is decided, by its name alone in a
-  stream, so that the answer is the same each time.
+- An item stands in several events, and again in the whole answer: each time it is decided, by what it says there.
+  Where it begins, its arguments are still to come.
 - An item that is taken out is a message in its place; the events of its pieces are dropped.
 
 Source: OpenAI, Responses API (items, streaming events).
@@ -41,18 +41,18 @@ class ResponsesCalls(Changeable):
     @property
     def proposals(self) -> Sequence[ProposedCall]:
         """The calls whose name stands in it."""
-        value, streams = self.value, "type" in self.value
-        repeated = streams and value.get("type") != _FIRST
+        value = self.value
+        begins, repeated = value.get("type") == _FIRST, "type" in value and value.get("type") != _FIRST
         found = [
-            ProposedCall(
-                0, index, name, name_in(item, "call_id"), None if streams else _arguments(item), False, repeated
-            )
+            ProposedCall(0, index, name, name_in(item, "call_id"), pieces=(index, 0))
+            if begins
+            else ProposedCall(0, index, name, name_in(item, "call_id"), _arguments(item), repeated=repeated)
             for index, _, item in _items(value)
             if (name := _name(item))
         ]
         if name_in(value, "type").startswith(_ARGUMENTS) and (name := name_in(value)):
-            found.append(ProposedCall(0, value.get("output_index") or 0, name, repeated=True))
-        return found
+            found.append(ProposedCall(0, value.get("output_index") or 0, name, "", _done(value), repeated=True))
+        return self.with_gathered(found)
 
     def without_calls(self, decided: Proposals) -> Self | None:
         """The same message without the calls that were taken out; None for a piece of one of them."""
@@ -88,6 +88,11 @@ def _name(item: Mapping[str, Any]) -> str:
 def _is_hosted(item: Mapping[str, Any]) -> bool:
     environment = item.get("environment")
     return item.get("type") == "shell_call" and name_in(environment, "type").startswith("container")
+
+
+def _done(value: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The arguments that an event tells once more, whole; None for another event of a call's pieces."""
+    return {"input": value["input"]} if "input" in value else arguments_in(value.get("arguments"))
 
 
 def _arguments(item: Mapping[str, Any]) -> Mapping[str, Any] | None:

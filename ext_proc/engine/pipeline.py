@@ -95,6 +95,11 @@ class Pipeline:
             binding.enforce and any(not hook.observes for hook in binding.hooks.values()) for binding in self.bindings
         )
 
+    @property
+    def wants_whole_calls(self) -> bool:
+        """Whether any policy has to see the calls that a model proposes whole."""
+        return any(binding.policy.wants_whole_calls for binding in self.bindings)
+
     def has(self, stage: Stage) -> bool:
         """Whether any policy has a hook at `stage`."""
         return bool(self._by_stage[stage])

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from ext_proc.codecs.content_types import claims_messages
 from ext_proc.engine.decoding import can_decode, read_through
+from ext_proc.engine.gathering import GatheringDecoder
 from ext_proc.engine.half import Half, Phase
 from ext_proc.engine.plan import UNREAD, plan_response
 from ext_proc.engine.refusals import CANNOT_HOLD, UNDECIDED, UNREADABLE, refuse, refuse_all, refuse_too_large
@@ -131,6 +132,8 @@ class ResponseSide:
             refuse_all(scope, CANNOT_HOLD)
             return
         decoder = scope.codec.response_decoder(scope.requests, scope.exchanged.request, head, limits)
+        if scope.route.pipeline.wants_whole_calls and scope.codec.streams(head):
+            decoder = GatheringDecoder(decoder, limits.call)
         if not head.end_of_stream:  # else no byte is coded, and a coding that nobody knows is in nobody's way
             decoder = read_through(decoder, head.headers, limits)
         if plan.body is not BodyMode.NONE:

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Self
 from ext_proc.messages.base import Message
 from ext_proc.messages.channel import ChannelKind, Piece
 from ext_proc.messages.prompt import PromptPart
-from ext_proc.messages.proposals import Proposals, ProposedCall
+from ext_proc.messages.proposals import Arguments, CallKey, Proposals, ProposedCall
 from ext_proc.trail import Outcome
 
 
@@ -256,6 +256,10 @@ class CompletionChunk(Completion):
 
     __slots__ = ()
     kind: ClassVar[str] = "completion_chunk"
+
+    def knowing(self, arguments: Mapping[CallKey, Arguments]) -> Self:
+        """The same event, which knows what came behind it: the arguments of calls whose name stands in it."""
+        raise TypeError(f"{type(self).__name__} proposes no calls in pieces")
 
     def without_usage(self) -> CompletionChunk | None:
         """The same event without what `Generation.including_usage` adds to a stream; itself where that is nothing, None

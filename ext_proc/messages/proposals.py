@@ -16,6 +16,9 @@ from typing import Any
 
 MAX_CALLS = 4096  # of one answer
 
+CallKey = tuple[int, int]  # by which a call is known: its choice, its index there
+Arguments = Mapping[str, Any]
+
 
 @dataclass(frozen=True, slots=True)
 class ProposedCall:
@@ -27,6 +30,8 @@ class ProposedCall:
         name: of the tool, as the client will look for it; never empty.
         id: by which the client answers it; "" where the format has none.
         arguments: where they are whole, and an object; None where they come in pieces, or are something else.
+        pieces: where they come in pieces, the choice and the index of the channel that those are of; else None.
+        begun: what stands for them at the call's name, where no piece follows.
         appended: whether clients put the name behind one that the call has already (OpenAI's chat completions).
         repeated: whether the event may tell once more what one before it told.
     """
@@ -35,9 +40,16 @@ class ProposedCall:
     index: int
     name: str
     id: str = ""
-    arguments: Mapping[str, Any] | None = field(default=None, repr=False)
+    arguments: Arguments | None = field(default=None, repr=False)
+    pieces: tuple[int, int] | None = None
+    begun: Arguments = field(default_factory=dict, repr=False)
     appended: bool = False
     repeated: bool = False
+
+    @property
+    def key(self) -> CallKey:
+        """By what it is known in all events of a stream."""
+        return self.choice, self.index
 
 
 class Proposals:
@@ -50,7 +62,7 @@ class Proposals:
 
     def __init__(self) -> None:
         self._kept: dict[int, dict[int, int]] = {}  # by choice: each call's place among those that were kept
-        self._taken: set[tuple[int, int]] = set()
+        self._taken: set[CallKey] = set()
         self._count = 0
         self.denied = 0
         self.unfinished: dict[int, bool] = {}

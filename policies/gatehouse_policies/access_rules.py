@@ -197,11 +197,13 @@ class Rules:
 
     Attributes:
         name_hosted: whether any of them is about tools that a provider runs.
+        ask_for_args: whether any of them has a condition over arguments.
     """
 
     def __init__(self, rules: Sequence[Rule]) -> None:
         self._rules = [CompiledRule(index, rule) for index, rule in enumerate(rules)]
         self.name_hosted = any(rule.hosted for rule in rules)
+        self.ask_for_args = any(rule.about_args for rule in self._rules)
         self._name_resources = any(rule.resources for rule in rules)
         self._finders: dict[tuple[str, Kind, str], _Finder] = {}
         self._remembered: dict[tuple[str, Subject, str], CompiledRule | None] = {}

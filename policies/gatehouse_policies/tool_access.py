@@ -23,8 +23,9 @@ Rules:
   of it. What could be taken for another tool or server is denied wherever a rule has `hosted`. A request without such
   tools passes, and functions that the client itself runs are none.
 - Calls that a model proposes in its answer, for the client to run, are held to the rules about `tools/call` where
-  `proposals` says so, whole or streamed, by the name that the model gives: whoever runs them, they obey one list. In a
-  stream a rule with a condition over `args` allows none, for the name comes first; nor does `unless_annotated`, ever.
+  `proposals` says so, whole or streamed, by the name that the model gives: whoever runs them, they obey one list. Where
+  a rule has a condition over `args`, a stream waits from a call's name until its arguments have come; what is no object
+  by then it does not allow. Nor does `unless_annotated`, ever.
   What is stripped leaves a sentence in its place in formats whose clients count what they get, and the reason for which
   the answer ended becomes the one for an answer without calls, where none is left.
 - Answers of the client to the server's own requests, and MCP's GET and DELETE, carry no method: they pass.
@@ -36,7 +37,7 @@ Not here: what the arguments may be (tool_arguments.py), what a tool returns, ho
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
@@ -50,14 +51,12 @@ from ext_proc.messages import (
     LlmError,
     McpCall,
     McpList,
-    PromptGet,
     PromptList,
     Proposals,
+    ProposedCall,
     ResourceList,
-    ResourceRead,
     ResourceTemplateList,
     SubscriptionsListen,
-    ToolCall,
     ToolList,
 )
 from ext_proc.policy import Context, Deny, Expression, Mutation, Policy, Verdict
@@ -65,13 +64,13 @@ from gatehouse_policies.access_rules import (
     KNOWN_METHODS,
     AmbiguousUri,
     CompiledRule,
-    Kind,
     Rule,
     Rules,
     Subject,
 )
+from gatehouse_policies.access_subjects import KINDS, WOULD_BE, subjects_of
 from gatehouse_policies.hosted_tools import names_of
-from gatehouse_policies.proposed_calls import OnProposals, ProposedCalls
+from gatehouse_policies.proposed_calls import NOT_ALLOWED, OnProposals, ProposedCalls, Refusal
 from gatehouse_policies.resource_uris import sample_of
 from gatehouse_policies.tool_annotations import annotations_of, says
 from gatehouse_policies.tool_definitions import KnownTools, Learning
@@ -122,7 +121,8 @@ class ToolAccess(Policy[Parameters, Proposals]):
     def __init__(self, name: str, parameters: Parameters) -> None:
         super().__init__(name, parameters)
         self._rules = Rules(parameters.rules)
-        self._proposed = ProposedCalls(parameters.proposals, self._rules, default=parameters.default == "allow")
+        self._proposed = ProposedCalls(parameters.proposals, self._judge)
+        self.wants_whole_calls = parameters.proposals != "ignore" and self._rules.ask_for_args
 
     def new_state(self) -> Proposals:
         return Proposals()
@@ -130,7 +130,7 @@ class ToolAccess(Policy[Parameters, Proposals]):
     def by_headers(self, message: HeadersOnly, ctx: Context[Proposals]) -> bool | Deny:
         if message.stands_for in (CompleteRequest, SubscriptionsListen):
             return False  # what they are about stands in the body
-        kind = _KINDS.get(message.stands_for, "")
+        kind = KINDS.get(message.stands_for, "")
         subject = Subject(kind, message.target) if kind else Subject()
         try:
             found = self._rules.first(message.method, subject, ctx.server)
@@ -156,12 +156,23 @@ class ToolAccess(Policy[Parameters, Proposals]):
             ctx.because(f"hid {hidden} of {len(message.entries)} {_WORDS.get(type(message), 'entries')}")
         return None if kept is message else Mutation(message=kept)
 
+    def _judge(self, call: ProposedCall, message: Completion | LlmError, ctx: Context[Any]) -> Refusal | None:
+        """What speaks against a call that a model proposes, by the rules for `tools/call`."""
+        found = self._rules.first("tools/call", Subject("tool", call.name), ctx.server)
+        if found is None:
+            return None if self.parameters.default == "allow" else Refusal("default", NOT_ALLOWED)
+        unknown = found.rule.unless_annotated or (found.about_args and call.arguments is None)
+        if not unknown and found.allows({**ctx.variables(message), "args": call.arguments or {}}):
+            return None
+        told = found.rule.message
+        return Refusal(found.label, Deny(NOT_ALLOWED.reason, told) if told else NOT_ALLOWED)
+
     def _read(self, message: CacheableResult, ctx: Context[Proposals]) -> Verdict:
         """What a cache may keep of a request that went on."""
         asked = message.request
         if asked is not None:
             try:
-                rules = [self._rules.first(asked.method, subject, ctx.server) for subject in _subjects(asked)]
+                rules = [self._rules.first(asked.method, subject, ctx.server) for subject in subjects_of(asked)]
             except AmbiguousUri:
                 rules = []  # another policy's URI: of that nothing is known
             if rules and not any(rule is not None and isinstance(rule.rule.allow, Expression) for rule in rules):
@@ -193,7 +204,7 @@ class ToolAccess(Policy[Parameters, Proposals]):
 
     def _decide(self, message: McpCall, ctx: Context[Proposals]) -> tuple[Verdict, CompiledRule | None]:
         """What the names and the condition say, and the rule that allowed it, if one did."""
-        subjects = _subjects(message)
+        subjects = subjects_of(message)
         if len(subjects) > _MOST_URIS:
             return _TOO_MANY, None
         allowed: CompiledRule | None = None
@@ -215,7 +226,7 @@ class ToolAccess(Policy[Parameters, Proposals]):
 
     def _shows(self, page: McpList, ctx: Context[Proposals]) -> Callable[[Mapping[str, Any]], bool]:
         """Whether an entry of a page is shown; what a rule says of all entries alike is asked once."""
-        method, kind, would_be = _WOULD_BE[type(page)]
+        method, kind, would_be = WOULD_BE[type(page)]
         templates = isinstance(page, ResourceTemplateList)
         answers: dict[str, bool] = {}
 
@@ -287,7 +298,7 @@ class _WithProposals(ToolAccess):
 
     def on_response(self, message: McpList | Completion | LlmError, ctx: Context[Proposals]) -> Verdict:
         return (
-            self._proposed.decide(message, ctx)
+            self._proposed.decide(message, ctx.state, ctx)
             if isinstance(message, Completion | LlmError)
             else super().on_response(message, ctx)
         )
@@ -300,7 +311,7 @@ class _WithReadsAndProposals(_WithReads):
         self, message: McpList | CacheableResult | Completion | LlmError, ctx: Context[Proposals]
     ) -> Verdict:
         return (
-            self._proposed.decide(message, ctx)
+            self._proposed.decide(message, ctx.state, ctx)
             if isinstance(message, Completion | LlmError)
             else super().on_response(message, ctx)
         )
@@ -311,7 +322,7 @@ class _ByAnnotationsWithProposals(_ByAnnotations):
 
     async def on_response(self, message: McpList | Completion | LlmError, ctx: Context[Proposals]) -> Verdict:  # type: ignore[override]
         if isinstance(message, Completion | LlmError):
-            return self._proposed.decide(message, ctx)
+            return self._proposed.decide(message, ctx.state, ctx)
         return await super().on_response(message, ctx)
 
 
@@ -322,7 +333,7 @@ class _ByAnnotationsWithReadsAndProposals(_ByAnnotationsWithReads):
         self, message: McpList | CacheableResult | Completion | LlmError, ctx: Context[Proposals]
     ) -> Verdict:
         if isinstance(message, Completion | LlmError):
-            return self._proposed.decide(message, ctx)
+            return self._proposed.decide(message, ctx.state, ctx)
         return await super().on_response(message, ctx)
 
 
@@ -349,44 +360,12 @@ def _is_about_reads(rule: Rule) -> bool:
 
 _NOT_HOSTED = "the model's provider may not run one of these tools itself here"
 _CACHED = ("resources/read", "server/discover")
-_KINDS: Mapping[type[McpCall], Kind] = {ToolCall: "tool", PromptGet: "prompt", ResourceRead: "resource"}
 _WORDS: Mapping[type[McpList], str] = {
     ToolList: "tools",
     ResourceList: "resources",
     ResourceTemplateList: "templates",
     PromptList: "prompts",
 }
-
-
-def _request(kind: type[McpCall], method: str, **params: str) -> McpCall:
-    return kind({"jsonrpc": "2.0", "id": 0, "method": method, "params": params}, b"")
-
-
-# For each list, what its entries are for: the method, the kind of subject, and the request that would be made.
-_WOULD_BE: Mapping[type[McpList], tuple[str, Kind, Callable[[str], McpCall]]] = {
-    ToolList: ("tools/call", "tool", lambda name: _request(ToolCall, "tools/call", name=name)),
-    PromptList: ("prompts/get", "prompt", lambda name: _request(PromptGet, "prompts/get", name=name)),
-    ResourceList: ("resources/read", "resource", lambda uri: _request(ResourceRead, "resources/read", uri=uri)),
-    ResourceTemplateList: ("resources/read", "resource", lambda uri: _request(ResourceRead, "resources/read", uri=uri)),
-}
-
-
-def _subjects(message: McpCall) -> Sequence[Subject]:
-    """What a request is about; several for a subscription, all of which must be allowed."""
-    if isinstance(message, ToolCall):
-        return [Subject("tool", message.name)]
-    if isinstance(message, PromptGet):
-        return [Subject("prompt", message.name)]
-    if isinstance(message, ResourceRead):
-        return [Subject("resource", message.target)]
-    if isinstance(message, CompleteRequest):
-        if message.prompt is not None:
-            return [Subject("prompt", message.prompt)]
-        if message.uri is not None:
-            return [Subject("resource", sample_of(message.uri))]
-    if isinstance(message, SubscriptionsListen) and message.uris:
-        return [Subject("resource", uri) for uri in message.uris]
-    return [Subject()]
 
 
 def _denied(subject: Subject, message: str) -> Deny:

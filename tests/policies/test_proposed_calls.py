@@ -34,6 +34,9 @@ RULES: list[dict[str, Any]] = [
     {"tools": ["search", "docs.*"], "allow": True},
     {"tools": ["delete_*"], "allow": "'admin' in identity.groups", "message": "deleting needs the admin group"},
 ]
+PAGES: list[dict[str, Any]] = [{"tools": ["read"], "allow": "args.page < 3"}]
+LOW: Call = ("read", {"page": 2})
+HIGH: Call = ("read", {"page": 7})
 ADMIN = {"sub": "ann", "groups": ["admin"]}
 ENDINGS = ("content_filter", "refusal", "incomplete", "PROHIBITED_CONTENT")
 every = pytest.mark.parametrize("name", WAYS)
@@ -138,14 +141,28 @@ def test_what_no_rule_names_falls_to_the_default(name: str) -> None:
 
 
 @every
-def test_a_condition_over_arguments_decides_where_they_are_whole_and_allows_nothing_where_they_stream(
-    name: str,
-) -> None:
-    rules = [{"tools": ["read"], "allow": "args.page < 3"}]
-    low, high = ("read", {"page": 2}), ("read", {"page": 7})
-    whole = not WAYS[name].streams or name.startswith("gemini")
-    assert found(name, judged(name, "strip", low, high, rules=rules))[0] == ([low] if whole else [])
-    assert found(name, judged(name, "strip", ("read", {}), rules=rules))[0] == []
+@pytest.mark.parametrize("calls", [[LOW, HIGH], [HIGH, LOW], [HIGH], [HIGH, LOW, HIGH, LOW]])
+def test_a_condition_over_arguments_decides_also_where_they_stream(name: str, calls: list[Call]) -> None:
+    left = [each for each in calls if each == LOW]
+    stripped = judged(name, "strip", *calls, rules=PAGES)
+    assert found(name, stripped) == (left, WAYS[name].ended[0 if left else 1])
+    assert stripped.trail.facts["proposals_denied"] == calls.count(HIGH)
+    assert body_of(judged(name, "mark", *calls, rules=PAGES)) == WAYS[name].says(calls)
+    assert body_of(judged(name, "deny", LOW, LOW, rules=PAGES)) == WAYS[name].says([LOW, LOW])
+    assert found(name, judged(name, "strip", ("read", {}), rules=PAGES))[0] == []
+
+
+@streamed
+def test_denied_for_its_arguments_no_piece_of_a_call_has_left(name: str) -> None:
+    played = judged(name, "deny", LOW, ("read", {"page": 777}), LOW, rules=PAGES)
+    body = body_of(played)
+    assert b"777" not in body
+    assert b"hello" in body
+    calls, finish = found(name, played)
+    assert calls == [LOW]
+    assert finish in ENDINGS
+    assert played.trail.denied is not None
+    assert played.trail.denied.reason == "proposal-not-allowed"
 
 
 @every
@@ -332,11 +349,13 @@ def test_calls_of_mcp_obey_the_same_list() -> None:
 @given(
     st.sampled_from(list(WAYS)),
     st.sampled_from(["deny", "strip", "mark"]),
-    st.lists(st.sampled_from([SEARCH, READ, DELETE]), max_size=4),
+    st.lists(st.sampled_from([SEARCH, READ, DELETE, LOW, HIGH]), max_size=4),
     st.lists(st.integers(0, 5000), max_size=8),
+    st.sampled_from([RULES, [*RULES, *PAGES]]),
 )
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=160, deadline=None)
 def test_any_cutting_gives_the_same_bytes_and_the_same_trail(
-    name: str, proposals: str, calls: list[Call], where: list[int]
+    name: str, proposals: str, calls: list[Call], where: list[int], rules: list[Any]
 ) -> None:
-    assert seen(judged(name, proposals, *calls, where=where)) == seen(judged(name, proposals, *calls))
+    cut, whole = (judged(name, proposals, *calls, rules=rules, where=at) for at in (where, []))
+    assert seen(cut) == seen(whole)

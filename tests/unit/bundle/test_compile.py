@@ -51,6 +51,7 @@ def test_every_limit_arrives() -> None:
         "event": "3MiB",
         "envoy_buffer": "2MiB",
         "hold_back": 1000,
+        "call": 2000,
         "decision": "100ms",
         "hold": "2s",
         "json_depth": 9,
@@ -60,7 +61,7 @@ def test_every_limit_arrives() -> None:
         "expansion": 10,
     }
     mib = 1 << 20
-    expected = Limits(7 * mib, 6 * mib, 3 * mib, 2 * mib, 1000, 0.1, 2.0, 9, 5000, 100, 8, 10)
+    expected = Limits(7 * mib, 6 * mib, 3 * mib, 2 * mib, 1000, 2000, 0.1, 2.0, 9, 5000, 100, 8, 10)
     assert rulebook_of(changed("limits", written)).limits == expected
 
 
