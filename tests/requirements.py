@@ -309,12 +309,15 @@ REQUIREMENTS: dict[str, Requirement] = {
         ),
     ),
     "proposed-calls": Requirement(
-        "Calls that a model proposes fall under the rules about tools/call, in every format, whole and streamed: what "
-        "is denied, or taken out, no client puts together, and the answer ends as one without calls does.",
+        "Calls that a model proposes fall under the rules about tools/call, in every format, whole and streamed, and "
+        "their arguments under the schema that the request offers the function with: what is denied, or taken out, no "
+        "client puts together, and the answer ends as one without calls does.",
         "OpenAI, chat completions and Responses (function calling, streaming); Anthropic, tool use (stop_reason, "
         "streaming); Google, function calling",
         (
             "tests/policies/test_proposed_calls.py",
+            "tests/policies/test_proposed_arguments.py",
+            "tests/unit/codecs/test_llm_offers.py",
             "tests/unit/codecs/test_llm_calls.py",
             "tests/unit/engine/test_gathering.py",
             f"{E}test_proposed_calls.py",

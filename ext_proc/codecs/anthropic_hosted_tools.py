@@ -37,7 +37,7 @@ def hosted_tools(request: Mapping[str, Any]) -> Sequence[HostedTool]:
     """
     found: list[HostedTool] = []
     toolsets: dict[str, list[Mapping[str, Any]]] = {}
-    for tool in (*objects(request.get("tools"), "tools"), *_added(request)):
+    for tool in (*objects(request.get("tools"), "tools"), *added_tools(request)):
         check_keys(tool, _TOOL)
         kind = text_of(tool, "type")
         if kind == _TOOLSET:
@@ -60,8 +60,12 @@ def hosted_tools(request: Mapping[str, Any]) -> Sequence[HostedTool]:
     return [*found, *(HostedTool(_TOOLSET, server_label=name, parameters=tool) for name, tool in strangers)]
 
 
-def _added(request: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """The tools that messages bring by value."""
+def added_tools(request: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The tools that messages bring by value.
+
+    Raises:
+        Malformed: something there has another type than its field's.
+    """
     for turn in objects(request.get("messages"), "messages"):
         content = turn.get("content")
         for block in content if isinstance(content, list) else ():

@@ -15,13 +15,14 @@ Not here: bytes (anthropic_answer.py), texts (anthropic_texts.py), tools (anthro
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ext_proc.codecs.anthropic_calls import AnthropicCalls
-from ext_proc.codecs.anthropic_hosted_tools import hosted_tools
+from ext_proc.codecs.anthropic_hosted_tools import added_tools, hosted_tools
 from ext_proc.codecs.llm_changes import Named, Settable, Told
 from ext_proc.codecs.llm_fields import as_object, check_flag, check_keys, check_number, objects, reject, text_of
+from ext_proc.codecs.llm_offers import objects_in, offered_in
 from ext_proc.codecs.llm_prompts import Prompted
 from ext_proc.codecs.llm_texts import Ambiguous, Malformed, Spot
 from ext_proc.codecs.opaques import malformed
@@ -32,6 +33,7 @@ from ext_proc.messages import (
     HostedTool,
     LlmError,
     Message,
+    OfferedFunction,
     Opaque,
     Setting,
     TokenCount,
@@ -75,6 +77,11 @@ class MessagesRequest(Prompted, Settable):
     def hosted_tools(self) -> Sequence[HostedTool]:
         """The tools that are the provider's by name, and the servers that it connects to."""
         return hosted_tools(self.value)
+
+    @property
+    def offered_functions(self) -> Iterator[OfferedFunction]:
+        """The client's own functions, and those that messages bring."""
+        return offered_in([*objects_in(self.value.get("tools")), *added_tools(self.value)])
 
     def setting_at(self, setting: Setting) -> Sequence[Path]:
         """See `Settable`; that of every model."""

@@ -21,6 +21,7 @@ import msgspec
 
 from ext_proc.codecs.gemini_calls import GeminiCalls
 from ext_proc.codecs.gemini_hosted_tools import hosted_tools
+from ext_proc.codecs.gemini_offers import offered_by
 from ext_proc.codecs.gemini_texts import check_keys, member, object_of, spelling, text_of
 from ext_proc.codecs.gemini_usage import read_usage
 from ext_proc.codecs.llm_changes import Named, Settable, Told
@@ -38,6 +39,7 @@ from ext_proc.messages import (
     HostedTool,
     LlmError,
     Message,
+    OfferedFunction,
     Opaque,
     Setting,
     TokenCount,
@@ -120,6 +122,11 @@ class GeminiRequest(_Request, Prompted, Settable):
     def hosted_tools(self) -> Sequence[HostedTool]:
         """The tools that the provider runs itself for this request."""
         return hosted_tools(self.value)
+
+    @property
+    def offered_functions(self) -> Iterator[OfferedFunction]:
+        """The client's own functions."""
+        return offered_by(self.value)
 
     def setting_at(self, setting: Setting) -> Sequence[Path]:
         """See `Settable`; in the spelling that the caller used."""

@@ -16,11 +16,12 @@ Not here: bytes (openai_chat_frames.py), texts of answers (openai_chat_texts.py)
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
 from ext_proc.codecs.llm_changes import Settable, Told
 from ext_proc.codecs.llm_fields import as_object, as_text, check_flag, check_keys, check_number, objects, reject
+from ext_proc.codecs.llm_offers import function, objects_in, offered_in
 from ext_proc.codecs.llm_prompts import Prompted
 from ext_proc.codecs.llm_texts import Ambiguous, Malformed, at_path
 from ext_proc.codecs.opaques import malformed
@@ -34,6 +35,7 @@ from ext_proc.messages import (
     HostedTool,
     LlmError,
     Message,
+    OfferedFunction,
     Opaque,
     Setting,
     Usage,
@@ -95,6 +97,13 @@ class Asking(Prompted, Settable):
     def hosted_tools(self) -> Sequence[HostedTool]:
         """The tools that the provider runs itself for this request."""
         return hosted_tools(self.value)
+
+    @property
+    def offered_functions(self) -> Iterator[OfferedFunction]:
+        """The client's own functions; in the older member too."""
+        yield from offered_in(self.value.get("tools"))
+        for definition in objects_in(self.value.get("functions")):
+            yield from function(definition, "parameters")
 
     def including_usage(self) -> Self:
         """The same request, asking that its stream tells usage; itself where it does already, or there is no stream."""

@@ -21,6 +21,7 @@ from ext_proc.codecs import llm_found
 from ext_proc.codecs.llm_changes import Settable, Told
 from ext_proc.codecs.llm_fields import as_object, check_flag, check_keys, check_number, objects, reject, text_of
 from ext_proc.codecs.llm_found import Found, numbered
+from ext_proc.codecs.llm_offers import objects_in, offered_in
 from ext_proc.codecs.llm_prompts import Prompted
 from ext_proc.codecs.llm_texts import Ambiguous, Malformed, Place
 from ext_proc.codecs.opaques import malformed
@@ -42,6 +43,7 @@ from ext_proc.messages import (
     HostedTool,
     LlmError,
     Message,
+    OfferedFunction,
     Opaque,
     Piece,
     Role,
@@ -89,6 +91,14 @@ class ResponsesRequest(Prompted, Settable):
     def hosted_tools(self) -> Sequence[HostedTool]:
         """The tools that the provider runs itself for this request."""
         return _hosted_tools(self.value)
+
+    @property
+    def offered_functions(self) -> Iterator[OfferedFunction]:
+        """The client's own functions, and those that items of the input bring along."""
+        yield from offered_in(self.value.get("tools"))
+        for item in objects_in(self.value.get("input")):
+            if item.get("type") != "mcp_list_tools":  # what a server listed is no offer of the caller's
+                yield from offered_in(item.get("tools"))
 
     def setting_at(self, setting: Setting) -> Sequence[Path]:
         """See `Settable`."""

@@ -82,6 +82,18 @@ class HostedTool:
     parameters: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class OfferedFunction:
+    """A function that the caller offers the model, and runs itself.
+
+    Attributes:
+        schema: of its arguments, JSON Schema as the caller wrote it: it may be none at all.
+    """
+
+    name: str
+    schema: Any = field(repr=False)
+
+
 class LlmMessage(Message):
     """A unit of a language model's API.
 
@@ -161,6 +173,11 @@ class Generation(ModelRequest):
     def hosted_tools(self) -> Sequence[HostedTool]:
         """The tools that the provider would run itself; functions that the client runs are none of them."""
         return ()
+
+    @property
+    def offered_functions(self) -> Iterator[OfferedFunction]:
+        """The functions that the client runs itself, as far as their arguments have a schema; a name may come twice."""
+        return iter(())
 
     def setting(self, setting: Setting) -> Any:
         """A setting as the caller gave it; None where it did not, or the format has none."""

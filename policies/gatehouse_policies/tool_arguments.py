@@ -12,26 +12,43 @@ Rules:
   is an object or a list as JSON must be the structured content, or its `result`, or one of the entries of that.
 - What cannot be settled within `steps` is denied.
 - Answers come in reverse: stand behind the policies that filter lists, so that whole lists are learned.
+- Calls that a model proposes in its answer, for the client to run, are held to the same where `proposals` says so: to
+  the schema that the request offers the function with, or the bundle's in its place, and to its constraints. A function
+  that the request does not offer is unknown, as is one that its format knows by a type. A stream waits from a call's
+  name until its arguments have come.
 
-Not here: who may call (tool_access.py), what stands in arguments and results.
+Not here: who may call (tool_access.py), what stands in arguments and results, what becomes of a proposed call
+(proposed_calls.py).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, Field
 
 from ext_proc.framing.json_view import JsonError, parse
 from ext_proc.limits import DEFAULTS
-from ext_proc.messages import HeadersOnly, ToolCall, ToolList, ToolResult
+from ext_proc.messages import (
+    Completion,
+    Generation,
+    HeadersOnly,
+    LlmError,
+    Proposals,
+    ProposedCall,
+    ToolCall,
+    ToolList,
+    ToolResult,
+)
 from ext_proc.policy import Context, Deny, Mutation, Policy, Verdict
 from ext_proc.schemas import DEFAULT_STEPS, Fault, Schema, SchemaBounds, SchemaError, TooComplex
 from ext_proc.schemas.values import key_of
 from ext_proc.units import Size
 from gatehouse_policies.name_globs import any_of
+from gatehouse_policies.proposed_calls import OnProposals, ProposedCalls, Refusal
 from gatehouse_policies.tool_definitions import KnownTools, Learning, ToolDefinition
 
 MARK = "gatehouse/output"  # in a result's `_meta`: why it was not as promised
@@ -49,6 +66,16 @@ _UNKNOWN = Deny(
 _UNUSABLE = Deny("schema-unusable", "the gateway cannot check arguments by this tool's schema", as_result=True)
 _COMPLEX = Deny(
     "arguments-too-complex", "checking these arguments takes too long: send fewer or shorter", as_result=True
+)
+_PROPOSED = "the model proposed a call "
+_NOT_OFFERED = Refusal(
+    "the schema is not known", Deny("proposal-schema-unknown", f"{_PROPOSED}of a function whose schema is not known")
+)
+_NO_OBJECT = Refusal(
+    "no arguments", Deny("proposal-arguments-invalid", f"{_PROPOSED}whose arguments are no JSON object")
+)
+_TOO_COMPLEX = Refusal(
+    "too complex", Deny("proposal-arguments-too-complex", f"{_PROPOSED}whose arguments take too long to check")
 )
 
 
@@ -87,6 +114,12 @@ class Parameters(BaseModel, extra="forbid"):
         description="A result that is not as promised: `deny` puts an error in its place, `mark` says so in its "
         f"`_meta` (`{MARK}`), `off` does not look.",
     )
+    proposals: OnProposals = Field(
+        default="ignore",
+        description="What becomes of calls that a model proposes in its answer and whose arguments do not fit: `ignore`"
+        " does not look at them; `deny` ends the answer, `strip` takes the call out of it, `mark` lets it go on and"
+        " measures `proposals_denied`. Where they are looked at, a stream waits at each call until it is whole.",
+    )
     errors: int = Field(default=5, ge=1, le=20, description="The most places that a denied call is told.")
     limits: SchemaLimits = Field(default=SchemaLimits(), description="What servers' schemas may be like.")
     learning: Learning = Field(default=Learning(), description="What is kept of servers' lists of tools.")
@@ -104,8 +137,26 @@ class Shapes(NamedTuple):
     output: Schema | None
 
 
-# By the id of a call, what its result must be like.
-State = dict[str | int, Schema]
+@dataclass(slots=True)
+class State:
+    """What is known of one exchange.
+
+    Attributes:
+        outputs: by the id of a call, what its result must be like.
+        offered: by the name of a function that the client runs, the schemas that it was offered with, as they stand.
+        proposals: what became of the answer's calls.
+    """
+
+    outputs: dict[str | int, Schema] = field(default_factory=dict)
+    offered: dict[str, list[Any]] = field(default_factory=dict)
+    proposals: Proposals = field(default_factory=Proposals)
+    _compiled: dict[str, list[Schema | None]] = field(default_factory=dict)
+
+    def compiled(self, name: str, compile: Callable[[Any], Schema | None]) -> Sequence[Schema | None]:
+        """The schemas that a function was offered with, None for each that cannot be used; made once."""
+        if name not in self._compiled and name in self.offered:
+            self._compiled[name] = [compile(source) for source in self.offered[name]]
+        return self._compiled.get(name, ())
 
 
 class ToolArguments(Policy[Parameters, State]):
@@ -114,9 +165,9 @@ class ToolArguments(Policy[Parameters, State]):
     keeps_state = True
 
     def __new__(cls, name: str, parameters: Parameters) -> ToolArguments:
-        # Only where results are looked at are they held back.
-        kind: type[ToolArguments] = _WithResults if parameters.output != "off" and cls is ToolArguments else cls
-        return super().__new__(kind)
+        # Only where results, or calls that models propose, are looked at are they held back.
+        results, looks = parameters.output != "off", parameters.proposals != "ignore"
+        return super().__new__(_KINDS[results, looks] if cls is ToolArguments else cls)
 
     def __init__(self, name: str, parameters: Parameters) -> None:
         super().__init__(name, parameters)
@@ -125,25 +176,26 @@ class ToolArguments(Policy[Parameters, State]):
         self._known = KnownTools(self._compiled, parameters.learning)
         self._given = [(any_of([glob]), schema) for glob, schema in parameters.schemas.items()]
         self._constraints = [(any_of([glob]), schema) for glob, schema in parameters.constraints.items()]
+        self._proposed = ProposedCalls(parameters.proposals, self._judge)
+        self.wants_whole_calls = parameters.proposals != "ignore"
 
     def new_state(self) -> State:
-        return {}
+        return State()
 
     def by_headers(self, message: HeadersOnly, ctx: Context[State]) -> bool:
         return False  # arguments stand in the body
 
     async def on_request(self, message: ToolCall, ctx: Context[State]) -> Verdict:
-        given = next((schema for fits, schema in self._given if fits(message.name)), None)
+        given = self._given_for(message.name)
         known = None
         if given is None or self.parameters.output != "off":
             known = await self._known.get(message.name, ctx)
         if known is not None and known.output is not None:
-            ctx.state[message.id] = known.output
+            ctx.state.outputs[message.id] = known.output
         schema = given or (None if known is None else known.input)
         if schema is None and self.parameters.unknown_schema == "deny":
             return _UNKNOWN if known is None else _UNUSABLE
-        schemas = [] if schema is None else [schema]
-        schemas += [constraint for fits, constraint in self._constraints if fits(message.name)]
+        schemas = [*([] if schema is None else [schema]), *self._constraints_for(message.name)]
         ctx.because("the schema is not known" if schema is None else "")
         try:
             faults = self._faults(schemas, message.arguments)
@@ -154,6 +206,36 @@ class ToolArguments(Policy[Parameters, State]):
     async def on_response(self, message: ToolList, ctx: Context[State]) -> Verdict:
         await self._known.learn(message, ctx)
         return None
+
+    def _offers(self, message: Generation, ctx: Context[State]) -> None:
+        """Notes what the client can run."""
+        for offered in message.offered_functions:
+            ctx.state.offered.setdefault(offered.name, []).append(offered.schema)
+
+    def _judge(self, call: ProposedCall, message: Completion | LlmError, ctx: Context[State]) -> Refusal | None:
+        """What speaks against the arguments of a call that a model proposes."""
+        given = self._given_for(call.name)
+        schemas = ctx.state.compiled(call.name, self._schema) if given is None else [given]
+        known = [schema for schema in schemas if schema is not None]
+        if (not known or None in schemas) and self.parameters.unknown_schema == "deny":
+            return _NOT_OFFERED
+        if call.arguments is None:
+            return _NO_OBJECT
+        try:
+            faults = self._faults([*known, *self._constraints_for(call.name)], call.arguments)
+        except TooComplex:
+            return _TOO_COMPLEX
+        if not faults:
+            return None
+        wrong = "; ".join(_sentence(fault, "the arguments") for fault in faults)
+        return Refusal("arguments-invalid", Deny(_NO_OBJECT.deny.reason, f"{_PROPOSED}that does not fit: {wrong}"))
+
+    def _given_for(self, name: str) -> Schema | None:
+        """The bundle's schema in the place of a tool's own."""
+        return next((schema for fits, schema in self._given if fits(name)), None)
+
+    def _constraints_for(self, name: str) -> Sequence[Schema]:
+        return [constraint for fits, constraint in self._constraints if fits(name)]
 
     def _faults(self, schemas: Sequence[Schema], value: Any) -> list[Fault]:
         """What is wrong with a value, in words for each place once."""
@@ -195,7 +277,7 @@ class _WithResults(ToolArguments):
     def _fault(self, message: ToolResult, ctx: Context[State]) -> str | None:
         """What is wrong with a result, in a sentence; None for nothing."""
         result = message.result
-        schema = None if message.request is None else ctx.state.get(message.request.id)
+        schema = None if message.request is None else ctx.state.outputs.get(message.request.id)
         if message.is_error or result.get("resultType", "complete") != "complete" or "task" in result:
             return None
         content = result.get("structuredContent", _MISSING)
@@ -209,6 +291,45 @@ class _WithResults(ToolArguments):
             wrong = "; ".join(_sentence(fault, "the content") for fault in faults)
             return f"its structured content is not what its schema says: {wrong}"
         return "a text in it contradicts its structured content" if _contradicts(result, content) else None
+
+
+class _WithProposals(ToolArguments):
+    """The same, where calls that models propose are looked at."""
+
+    async def on_request(self, message: ToolCall | Generation, ctx: Context[State]) -> Verdict:
+        if isinstance(message, ToolCall):
+            return await super().on_request(message, ctx)
+        self._offers(message, ctx)
+        return None
+
+    async def on_response(self, message: ToolList | Completion | LlmError, ctx: Context[State]) -> Verdict:
+        if isinstance(message, ToolList):
+            return await super().on_response(message, ctx)
+        return self._proposed.decide(message, ctx.state.proposals, ctx)
+
+
+class _WithResultsAndProposals(_WithResults):
+    """Both."""
+
+    async def on_request(self, message: ToolCall | Generation, ctx: Context[State]) -> Verdict:
+        if isinstance(message, ToolCall):
+            return await super().on_request(message, ctx)
+        self._offers(message, ctx)
+        return None
+
+    async def on_response(self, message: ToolList | ToolResult | Completion | LlmError, ctx: Context[State]) -> Verdict:
+        if isinstance(message, ToolList | ToolResult):
+            return await super().on_response(message, ctx)
+        return self._proposed.decide(message, ctx.state.proposals, ctx)
+
+
+# By whether results are looked at, and whether calls that models propose are.
+_KINDS: Mapping[tuple[bool, bool], type[ToolArguments]] = {
+    (False, False): ToolArguments,
+    (True, False): _WithResults,
+    (False, True): _WithProposals,
+    (True, True): _WithResultsAndProposals,
+}
 
 
 def _denied(faults: Sequence[Fault]) -> Deny:

@@ -213,6 +213,21 @@ def gemini_found(body: bytes) -> tuple[list[Call], str]:
     return calls, finish
 
 
+def offered(name: str, functions: Mapping[str, Any]) -> Any:
+    """Functions with their schemas, as a way's format offers them."""
+    listed = functions.items()
+    match name.split(" ")[0]:
+        case "chat":
+            return [{"type": "function", "function": {"name": each, "parameters": schema}} for each, schema in listed]
+        case "responses":
+            return [{"type": "function", "name": each, "parameters": schema} for each, schema in listed]
+        case "anthropic":
+            return [{"name": each, "input_schema": schema} for each, schema in listed]
+        case _:
+            own = [{"name": each, "parametersJsonSchema": schema} for each, schema in listed]
+            return [{"functionDeclarations": own}]
+
+
 EVENTS = "text/event-stream"
 _CHAT, _CLAUDE, _DONE = ("tool_calls", "stop"), ("tool_use", "end_turn"), ("completed", "completed")
 _STOP = ("STOP", "STOP")
@@ -240,15 +255,18 @@ WAYS: dict[str, Way] = {
 def answered(
     way: Way,
     body: bytes,
-    *policies: Policy[Any, Any],
+    *policies: Policy[Any, Any] | Binding,
     where: Sequence[int] = (),
     claims: Mapping[str, Any] | None = None,
     server: str = "",
+    tools: Any = None,
 ) -> Played:
-    """Plays one exchange whose answer is `body`."""
-    pipeline = Pipeline([Binding(policy) for policy in policies], lambda: 0.0)
+    """Plays one exchange whose answer is `body`, and whose request offers `tools`, as its format writes them."""
+    bound = [policy if isinstance(policy, Binding) else Binding(policy) for policy in policies]
+    pipeline = Pipeline(bound, lambda: 0.0)
     route = Route("llm", RouteMatch(path="/"), way.form.codec.name, (way.form.codec,), pipeline, server=server)
-    sent = HttpRequest(encoded(way.form.asked), path=way.path, headers={"content-type": "application/json"})
+    asked = way.form.asked if tools is None else {**way.form.asked, "tools": tools}
+    sent = HttpRequest(encoded(asked), path=way.path, headers={"content-type": "application/json"})
     if claims is not None:
         sent.claims = dict(claims)
     answer = HttpResponse(body, headers={"content-type": way.kind}, sized=not way.streams)
