@@ -4,8 +4,9 @@ Rules:
 - Which encoding: the one that OpenAI counts the model by, then the first fitting name in `models`, then `default`. What
   the model is called in the answer is tried before what the caller asked for.
 - With `default: estimate` no encoding is loaded that `models` does not name, which saves 110 MB.
-- An answer is counted as it comes, by channel, and what waits is bounded. Copies of a text and what tools gave back
-  count nothing; a call counts for its name and the signs around it as well.
+- An answer is kept as it comes and counted, by channel, when somebody asks: whoever learns the provider's figures in
+  time never does. What is kept is bounded; past that it is counted and let go. Copies of a text and what tools gave
+  back count nothing; a call counts for its name and the signs around it as well.
 - A prompt is counted when all is over and its count is missing, not before; past `longest_exact` characters by kinds of
   characters. Its parts are the system's words, the tools' definitions, what tools gave back, what the caller says last
   (behind the model's last words), and the history: all else.
@@ -30,6 +31,8 @@ from ext_proc.tokens.estimating import estimate
 By = Literal["o200k_base", "cl100k_base", "estimate"]
 
 MAX_CHANNELS: Final = 64  # of an answer, counted apart; the others are one text
+LONGEST_KEPT: Final = 64 * 1024  # characters of an answer that wait to be counted
+MOST_KEPT: Final = 16 * 1024  # pieces of it: each takes memory of its own, however short
 PER_CALL: Final = 8  # tokens of a call beside its arguments
 _CALLS = (ChannelKind.TOOL_ARGUMENTS, ChannelKind.TOOL_INPUT)
 
@@ -157,9 +160,9 @@ class PromptTokens:
 
 
 class AnswerTokens:
-    """Counts the texts of an answer as they come."""
+    """Keeps the texts of an answer as they come, and counts them when that is asked for."""
 
-    __slots__ = ("_by", "_calls", "_channels", "_counting", "_others")
+    __slots__ = ("_by", "_calls", "_channels", "_counting", "_kept", "_length", "_others")
 
     def __init__(self, counting: Counting, by: By) -> None:
         self._counting = counting
@@ -167,26 +170,40 @@ class AnswerTokens:
         self._channels: dict[Channel, _Counts] = {}
         self._others = counting.counter(by)
         self._calls = 0
+        self._kept: list[tuple[_Counts, str]] = []  # in the order in which they came
+        self._length = 0  # characters of what is kept
 
     def add(self, pieces: Iterable[Piece]) -> bool:
         """Takes the texts of a message; whether any of them counts."""
-        counted = False
+        counts = False
         for piece in pieces:
-            channel = piece.channel
-            if channel.copy or channel.role is not Role.ASSISTANT or not piece.text:
+            channel, text = piece.channel, piece.text
+            if channel.copy or channel.role is not Role.ASSISTANT or not text:
                 continue
-            counted = True
-            counter = self._channels.get(channel)
-            if counter is None:
-                counter = self._others
-                if len(self._channels) < MAX_CHANNELS:
-                    counter = self._channels[channel] = self._counting.counter(self._by)
-                    self._calls += channel.kind in _CALLS
-            counter.feed(piece.text)
-        return counted
+            counts = True
+            self._kept.append((self._channels.get(channel) or self._counter(channel), text))
+            self._length += len(text)
+            if self._length > LONGEST_KEPT or len(self._kept) >= MOST_KEPT:
+                self._count()
+        return counts
 
     @property
     def total(self) -> int:
         """The tokens so far."""
+        self._count()
         texts = sum(counter.total for counter in self._channels.values())
         return texts + self._others.total + PER_CALL * self._calls
+
+    def _counter(self, channel: Channel) -> _Counts:
+        """What counts the texts of a channel that is new, or one too many."""
+        if len(self._channels) >= MAX_CHANNELS:
+            return self._others
+        counter = self._channels[channel] = self._counting.counter(self._by)
+        self._calls += channel.kind in _CALLS
+        return counter
+
+    def _count(self) -> None:
+        """Counts what is kept, and lets it go."""
+        for counter, text in self._kept:
+            counter.feed(text)
+        self._kept, self._length = [], 0

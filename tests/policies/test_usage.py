@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from decimal import Decimal
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiktoken import Encoding
 
 from ext_proc.codecs.llm_prompts import BEFORE_ANSWER, PER_MESSAGE
 from ext_proc.codecs.openai_chat_messages import ChatChunk
@@ -107,6 +109,13 @@ def test_a_streams_usage_is_read_and_no_byte_of_it_changed() -> None:
     assert figures(played) == FIGURES
     assert played.client is not None
     assert played.client.body == body
+
+
+def test_with_an_encoding_too_no_text_of_a_stream_is_counted_that_the_provider_tells_of() -> None:
+    told = stream(*[says("Once upon a time there was a fox. " * 30)] * 20, chunk(finish="stop"), said(**COUNTED))
+    with patch.object(Encoding, "encode_ordinary") as counts:
+        assert figures(chat(policy(tokenizer=EXACT), sent=asking(stream=True), answer=told)) == FIGURES
+    assert not counts.called
 
 
 def test_of_running_totals_the_last_counts() -> None:

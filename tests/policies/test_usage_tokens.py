@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
@@ -12,10 +13,19 @@ from pydantic import ValidationError
 
 from ext_proc.codecs.llm_prompts import parts_of
 from ext_proc.messages import Channel, ChannelKind, Piece, PromptPart, Role
-from ext_proc.tokens.counting import count
+from ext_proc.tokens.counting import Counter, count
 from ext_proc.tokens.encodings import load
 from ext_proc.tokens.estimating import estimate
-from gatehouse_policies.usage_tokens import MAX_CHANNELS, PER_CALL, AnswerTokens, Counting, PromptTokens, Tokenizer
+from gatehouse_policies.usage_tokens import (
+    LONGEST_KEPT,
+    MAX_CHANNELS,
+    MOST_KEPT,
+    PER_CALL,
+    AnswerTokens,
+    Counting,
+    PromptTokens,
+    Tokenizer,
+)
 
 EXACT = Counting(Tokenizer(default="o200k_base"))
 O200K = load("o200k_base")
@@ -104,6 +114,39 @@ def test_an_answer_of_very_many_channels_is_counted_in_bounded_memory() -> None:
     assert len(answer._channels) == MAX_CHANNELS
     others = count("Hello there. " * 9 * MAX_CHANNELS, O200K)
     assert answer.total == MAX_CHANNELS * count("Hello there. ", O200K) + others
+
+
+def test_an_answer_is_not_counted_before_somebody_asks() -> None:
+    answer = AnswerTokens(EXACT, "o200k_base")
+    with patch.object(Counter, "feed", side_effect=AssertionError("counted")):
+        for _ in range(LONGEST_KEPT // len(STORY)):
+            answer.add([says(STORY)])
+    assert answer.total == count(STORY * (LONGEST_KEPT // len(STORY)), O200K)
+
+
+@pytest.mark.parametrize("text", [STORY, "a"])
+def test_a_long_answer_is_counted_and_let_go_before_too_much_is_kept(text: str) -> None:
+    answer = AnswerTokens(EXACT, "o200k_base")
+    times = 3 * LONGEST_KEPT // len(text)
+    for _ in range(times):
+        answer.add([says(text)])
+        assert answer._length <= LONGEST_KEPT
+        assert len(answer._kept) < MOST_KEPT
+    assert answer.total == count(text * times, O200K)
+
+
+@given(
+    st.lists(st.sampled_from([STORY, "Hello ", "there", "日本語"]), max_size=40),
+    st.sampled_from(["o200k_base", "estimate"]),
+)
+@settings(max_examples=40, deadline=None)
+def test_asking_in_between_changes_no_count(texts: list[str], by: Any) -> None:
+    asked, unasked = AnswerTokens(EXACT, by), AnswerTokens(EXACT, by)
+    for number, text in enumerate(texts):
+        asked.add([says(text, choice=number % 3)])
+        unasked.add([says(text, choice=number % 3)])
+        assert asked.total >= 0
+    assert asked.total == unasked.total
 
 
 def test_a_prompt_is_told_apart_by_whose_words_it_is() -> None:
