@@ -104,6 +104,7 @@ class Exchanged:
         outcome: how the exchange ended; meaningful in `on_complete`.
         variables: the CEL activation, as far as it belongs to the exchange; made by the first who asks.
         measures: figures that policies gave.
+        requests: the messages of the request that went on, each as it came and as it went.
     """
 
     identity: Identity
@@ -120,6 +121,7 @@ class Exchanged:
     outcome: Outcome = Outcome.OK
     variables: dict[str, Any] = field(default_factory=dict)
     measures: dict[str, str | int | float | bool] = field(default_factory=dict)
+    requests: list[tuple[Message, Message]] = field(default_factory=list)
 
 
 class Context(Generic[State]):
@@ -207,6 +209,11 @@ class Context(Generic[State]):
     def measures(self) -> Mapping[str, str | int | float | bool]:
         """The figures that this and other policies gave so far."""
         return self._exchanged.measures
+
+    @property
+    def requests(self) -> Sequence[tuple[Message, Message]]:
+        """The messages of the request that went on, each as it came and as it went; known once it was decided."""
+        return self._exchanged.requests
 
     @property
     def path(self) -> Sequence[str]:

@@ -23,7 +23,8 @@ Rules:
 Sources: OpenAI, "How to count tokens with tiktoken", and images and vision; Anthropic, tool use and vision; Google,
 understand and count tokens.
 
-Not here: the texts that policies see and edit (each format's own file), how a text is counted (tokens/).
+Not here: the texts that policies see and edit (each format's own file), how a text is counted (tokens/), how often an
+agent has gone round (llm_rounds.py).
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from ext_proc.codecs.llm_rounds import rounds_of
 from ext_proc.messages import PromptPart, Role, encode_json
 
 PER_MESSAGE: Final = 3
@@ -83,6 +85,11 @@ class Prompted:
     def prompt(self) -> Iterator[PromptPart]:
         """See `ModelRequest.prompt`."""
         return parts_of(self.value)
+
+    @property
+    def rounds(self) -> int | None:
+        """See `Generation.rounds`."""
+        return rounds_of(self.value)
 
 
 def parts_of(request: Mapping[str, Any]) -> Iterator[PromptPart]:

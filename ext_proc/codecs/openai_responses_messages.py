@@ -93,6 +93,11 @@ class ResponsesRequest(Prompted, Settable):
         return _hosted_tools(self.value)
 
     @property
+    def rounds(self) -> int | None:
+        """See `Generation.rounds`; not known where an earlier answer, or a conversation, is gone on with."""
+        return None if self.value.get("previous_response_id") or self.value.get("conversation") else super().rounds
+
+    @property
     def offered_functions(self) -> Iterator[OfferedFunction]:
         """The client's own functions, and those that items of the input bring along."""
         yield from offered_in(self.value.get("tools"))

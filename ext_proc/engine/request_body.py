@@ -226,7 +226,7 @@ class RequestBody:
             if kept is None:
                 self._taken_out.append((message, TAKEN_OUT))
             else:
-                scope.requests.append(kept)
+                scope.forward(message, kept)
         return changes
 
     def _decide(

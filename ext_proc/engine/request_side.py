@@ -178,7 +178,7 @@ class RequestSide:
         """Lets a request go on whose body nobody reads."""
         scope = self.scope
         assert scope.route is not None
-        scope.requests = [message]
+        scope.forward(message, message)
         scope.decided = True
         plan = plan_request(scope.route, [codec], head, False, scope.rulebook.limits)
         modes = scope.override(plan.modes)

@@ -113,6 +113,11 @@ class Scope:
             self.metadata.update(decision.mutation.metadata)
         return decision
 
+    def forward(self, came: Message, went: Message) -> None:
+        """A message of the request goes on."""
+        self.requests.append(went)
+        self.exchanged.requests.append((came, went))
+
     def name_messages(self, messages: Sequence[Message]) -> None:
         """Writes what is asked into the trail and the facts; a batch has no one tool to route by."""
         methods = list(dict.fromkeys(message.method[:MAX_NAME] for message in messages if message.method))

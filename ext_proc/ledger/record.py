@@ -62,10 +62,11 @@ class UsageRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
         input_tokens: with the cached, the written and the audio ones; output_tokens: with reasoning and audio.
         counted: where the tokens come from.
         system_tokens, history_tokens, user_tokens, tool_result_tokens, tool_definition_tokens: the parts of the prompt.
-        synthetic_tokens: of the prompt, those that Gatehouse added.
+        synthetic_tokens: by how many policies made the prompt longer than it came.
         retries: of Envoy's, to the upstream (`x-envoy-attempt-count`, less the first).
         client_retries: how often the client says that it asked before (`x-stainless-retry-count`).
-        loops: how often the caller went round, where a policy measures `loops`.
+        loops: how often an agent has gone round calls and their results since the caller's last words, as far as the
+            request tells; None where the provider keeps the conversation.
         path: the policies that had a word, each with its last: "access:allow".
         opened: when the request was about to be forwarded.
         checkpointed: when the figures were last written while it was open.

@@ -179,6 +179,12 @@ class Generation(ModelRequest):
         """The functions that the client runs itself, as far as their arguments have a schema; a name may come twice."""
         return iter(())
 
+    @property
+    def rounds(self) -> int | None:
+        """How often the model has proposed calls and was told what they gave, since the caller's last words. None where
+        the provider keeps the conversation, so that not all of it stands here."""
+        return None
+
     def setting(self, setting: Setting) -> Any:
         """A setting as the caller gave it; None where it did not, or the format has none."""
         return None

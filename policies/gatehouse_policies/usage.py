@@ -65,8 +65,9 @@ class Parameters(BaseModel, extra="forbid"):
     split_prompt: bool = Field(
         default=False,
         description="Whether the prompt's parts are counted too, of every request: `system_tokens`, `history_tokens`,"
-        " `user_tokens`, `tool_result_tokens`, `tool_definition_tokens`. They are always counted here. With a ledger"
-        " they are counted whatever this says.",
+        " `user_tokens`, `tool_result_tokens`, `tool_definition_tokens`, and `synthetic_tokens`: by how many policies"
+        " made it longer. They are always counted here. Beside them stands `loops`: how often an agent has gone round"
+        " calls and their results since the caller's last words. With a ledger they are there whatever this says.",
     )
     prices: PricesPart | None = Field(default=None, description="What models cost: a YAML file, or the same in place.")
     ledger: LedgerPart | None = Field(
@@ -92,6 +93,7 @@ class State:
         final: whether what it said last is said of all that came.
         uncounted: counts the text that came after the provider's last word; None while there is none.
         prompt: the prompt's count, once somebody needed it.
+        synthetic: the tokens that policies added to it, once somebody needed them.
         estimated: whether figures of ours have been measured.
         priced: whether the price was known when somebody last asked; None before.
         hides: whether the client did not ask for what its stream tells.
@@ -108,6 +110,7 @@ class State:
     uncounted: AnswerTokens | None = None
     by: By | None = None
     prompt: PromptTokens | None = None
+    synthetic: int | None = None
     estimated: bool = False
     priced: bool | None = None
     hides: bool = False
@@ -162,7 +165,7 @@ class UsageMeter(Policy[Parameters, State]):
         final = state.final or (state.told and state.uncounted is None and ctx.outcome is Outcome.OK)
         counts = dict(state.reported)
         if not final:
-            counts["input_tokens"] = counts["input_tokens"] or self._prompt(state).total
+            counts["input_tokens"] = counts["input_tokens"] or self._prompt(state, ctx).total
             if state.uncounted is not None:
                 counts["output_tokens"] += state.uncounted.total
             ctx.measure("tokenizer", self._by(state))
@@ -179,8 +182,7 @@ class UsageMeter(Policy[Parameters, State]):
         if state.model:
             ctx.measure("model_served", _name(state.model))
         if self.parameters.split_prompt or self.parameters.ledger is not None:
-            for name, count in self._prompt(state).as_measures().items():
-                ctx.measure(name, count)
+            self._split(state, ctx)
         self._price(state, counts, ctx)
 
     def _ask(self, message: ModelRequest, ctx: Context[State]) -> None:
@@ -236,11 +238,23 @@ class UsageMeter(Policy[Parameters, State]):
             state.by = self._counting.by(*state.models)
         return state.by
 
-    def _prompt(self, state: State) -> PromptTokens:
+    def _prompt(self, state: State, ctx: Context[State]) -> PromptTokens:
+        """The prompt as it went on."""
         if state.prompt is None:
-            assert state.request is not None, "nobody asks without a request"
-            state.prompt = self._counting.prompt(state.request.prompt(), self._by(state))
+            state.prompt = self._counting.prompt(_asked(state, ctx)[1].prompt(), self._by(state))
         return state.prompt
+
+    def _split(self, state: State, ctx: Context[State]) -> None:
+        """What the prompt is made of."""
+        for name, count in self._prompt(state, ctx).as_measures().items():
+            ctx.measure(name, count)
+        came, went = _asked(state, ctx)
+        if state.synthetic is None:
+            state.synthetic = 0 if came is went else self._counting.added(came.prompt(), went.prompt(), self._by(state))
+        ctx.measure("synthetic_tokens", state.synthetic)
+        rounds = went.rounds if isinstance(went, Generation) else None
+        if rounds is not None and "loops" not in ctx.measures:  # another policy may know better
+            ctx.measure("loops", rounds)
 
     def _price(self, state: State, counts: Mapping[str, int], ctx: Context[State]) -> None:
         if self._prices is None:
@@ -255,6 +269,15 @@ class UsageMeter(Policy[Parameters, State]):
         if known is not None and known is not state.priced:  # what was said of fewer tokens is taken back
             for name in ("price_unknown",) if state.priced else ("cost", "currency"):
                 ctx.measure(name, "")
+
+
+def _asked(state: State, ctx: Context[State]) -> tuple[ModelRequest, ModelRequest]:
+    """The request as it came, and as it went on behind all policies."""
+    for came, went in ctx.requests:
+        if isinstance(came, ModelRequest) and isinstance(went, ModelRequest):
+            return came, went
+    assert state.request is not None, "nobody asks without a request"
+    return state.request, state.request
 
 
 def _name(text: str) -> str:

@@ -16,6 +16,7 @@ Not here: pictures, sound, and what stands around a message (the codecs say it, 
 
 from __future__ import annotations
 
+import collections
 import fnmatch
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -113,6 +114,12 @@ class Counting:
     def counter(self, by: By) -> _Counts:
         """Counts a text that comes in pieces."""
         return _Estimates() if by == "estimate" else Counter(self._encodings[by])
+
+    def added(self, came: Iterable[PromptPart], went: Iterable[PromptPart], by: By) -> int:
+        """By how many tokens a prompt grew on its way here; only what changed is counted."""
+        before, after = collections.Counter(came), collections.Counter(went)
+        grown, gone = (self.prompt(parts.elements(), by).total for parts in (after - before, before - after))
+        return max(grown - gone, 0)
 
     def prompt(self, parts: Iterable[PromptPart], by: By) -> PromptTokens:
         """Counts a prompt."""

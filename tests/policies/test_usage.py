@@ -17,8 +17,8 @@ from ext_proc.engine.hooks import hooks_of
 from ext_proc.engine.pipeline import Binding
 from ext_proc.headers import Headers
 from ext_proc.identity import UNKNOWN
-from ext_proc.messages import Completion, Generation, RequestHead, ResponseHead, ResponseText, Usage
-from ext_proc.policy import Context, Deny, Exchanged, NoParameters, Policy, TextDeny, TextVerdict, Verdict
+from ext_proc.messages import Completion, Generation, RequestHead, ResponseHead, ResponseText, Usage, encode_json
+from ext_proc.policy import Context, Deny, Exchanged, Mutation, NoParameters, Policy, TextDeny, TextVerdict, Verdict
 from ext_proc.testing import Played, call, pass_through, request, response
 from ext_proc.tokens.counting import count
 from ext_proc.tokens.encodings import load
@@ -28,6 +28,7 @@ from gatehouse_policies.usage import Parameters, UsageMeter
 from gatehouse_policies.usage_prices import PriceTable
 from gatehouse_policies.usage_tokens import Tokenizer
 from tests.exchange.test_cutting import cut_at
+from tests.exchange.text_policies import Replace
 from tests.policies.chats import ANSWER, book, chat, went_on
 from tests.unit.codecs.openai_building import asking, chunk, read_request, says, stream, whole
 
@@ -54,6 +55,7 @@ UNTOLD = {"usage_reported": False}
 HEAD = RequestHead("POST", "/v1/chat/completions", "models.example", Headers())
 EXACT = Tokenizer(default="o200k_base")
 PRICES = PriceTable.model_validate({"currency": "EUR", "rows": [{"model": "m", "input": 2, "output": 10, "cached": 1}]})
+SAID = {"role": "user", "content": "hello there, you"}
 HELLO = count("hello", load("o200k_base"))
 PROMPT = PER_MESSAGE + HELLO + BEFORE_ANSWER  # what `asking()` says
 
@@ -233,6 +235,59 @@ def test_the_parts_of_a_prompt_are_counted_where_that_is_asked_for() -> None:
         **{"system_tokens": one + BEFORE_ANSWER, "history_tokens": 2 * one, "user_tokens": one}
     }
     assert (found["tool_result_tokens"], found["tool_definition_tokens"]) == (0, 0)
+
+
+LONGER = "a sentence that Gatehouse puts into a prompt"
+
+
+class Adding(Policy[NoParameters, None]):
+    """Puts words of its own before the caller's."""
+
+    def __init__(self) -> None:
+        super().__init__("adding", NoParameters())
+
+    def on_request(self, message: Generation, ctx: Context[None]) -> Verdict:
+        value = {**message.value, "messages": [{"role": "system", "content": LONGER}, *message.value["messages"]]}
+        return Mutation(message=type(message)(value, encode_json(value)))
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_what_policies_added_to_the_prompt_is_synthetic_wherever_they_stand(before: bool) -> None:
+    meter = policy(split_prompt=True, tokenizer=EXACT)
+    first: Any
+    last: Any
+    first, last = (Adding(), meter) if before else (meter, Adding())
+    played = chat(first, last)
+    added = count(LONGER, load("o200k_base")) + PER_MESSAGE
+    assert played.trail.facts["synthetic_tokens"] == added
+    assert played.trail.facts["input_tokens"] == PROMPT + added
+    assert played.trail.facts["system_tokens"] == added + BEFORE_ANSWER
+
+
+def test_what_policies_took_out_is_counted_against_what_they_added() -> None:
+    meter = policy(split_prompt=True, tokenizer=EXACT)
+    assert chat(meter).trail.facts["synthetic_tokens"] == 0
+    longer = chat(meter, Replace("hello", "hello there, you")).trail.facts
+    assert longer["synthetic_tokens"] == count("hello there, you", load("o200k_base")) - HELLO
+    assert longer["user_tokens"] == longer["synthetic_tokens"] + HELLO + PER_MESSAGE
+    shorter = chat(meter, Replace("hello there, you", "x"), sent=asking(messages=[SAID])).trail.facts
+    assert shorter["synthetic_tokens"] == 0
+    aliased = chat(meter, asks()).trail.facts  # another member of the request is no word of the prompt
+    assert aliased["synthetic_tokens"] == 0
+
+
+def test_an_agents_rounds_are_counted_unless_another_policy_has() -> None:
+    called = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    turn = [{"role": "assistant", "tool_calls": [called]}, {"role": "tool", "tool_call_id": "c", "content": "x"}]
+    sent = asking(messages=[SAID, *turn, *turn])
+    assert chat(policy(split_prompt=True), sent=sent).trail.facts["loops"] == 2
+    assert "loops" not in chat(policy(), sent=sent).trail.facts
+
+    class Knowing(Policy[NoParameters, None]):
+        def on_request(self, message: Generation, ctx: Context[None]) -> None:
+            ctx.measure("loops", 7)
+
+    assert chat(Knowing("k", NoParameters()), policy(split_prompt=True), sent=sent).trail.facts["loops"] == 7
 
 
 def test_a_cost_is_a_decimal_beside_its_currency() -> None:
