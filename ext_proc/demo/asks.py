@@ -269,16 +269,30 @@ def chats(
                 if not stream:
                     answer = await models.chat.completions.create(**asked)
                     return Seen(f"{answer.model}: {answer.choices[0].message.content}")
-                asked["stream_options"] = {"include_usage": True}
                 pieces = [piece async for piece in await models.chat.completions.create(**asked, stream=True)]
             except APIStatusError as error:
                 # The client keeps what stands in "error", and nothing beside it.
                 return Seen(f"{type(error).__name__}: {error.message}", trail_in(error.body))
         words = [word for piece in pieces for choice in piece.choices if (word := choice.delta.content)]
         names = ", ".join(dict.fromkeys(piece.model for piece in pieces))
-        return Seen(f"{names}: {''.join(words)} (in {len(words)} pieces)")
+        proposed = [
+            call.function.name
+            for piece in pieces
+            for choice in piece.choices
+            for call in choice.delta.tool_calls or ()
+            if call.function is not None and call.function.name
+        ]
+        calls = f", and calls {', '.join(proposed)}" if proposed else ""
+        usage = ", and usage" if any(piece.usage is not None for piece in pieces) else ""
+        return Seen(f"{names}: {''.join(words)} (in {len(words)} pieces{usage}){calls}")
 
     return ask
+
+
+def functions(*names: str) -> list[dict[str, Any]]:
+    """Functions that a client can run, as a request offers them to a model."""
+    schema = {"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]}
+    return [{"type": "function", "function": {"name": name, "parameters": schema}} for name in names]
 
 
 def gets(path: str) -> Ask:

@@ -6,6 +6,7 @@ Rules:
 - The shapes are those of OpenAI's API reference (chat completions, models), read by the official client.
 - The answer names the stub and repeats the last message: a reader sees which model was asked and what reached it.
 - A token is a word: usage can be counted by hand.
+- Whoever offers functions has a call of each proposed, with one argument, a `path`.
 
 Not here: any model.
 """
@@ -38,6 +39,7 @@ def application(name: str) -> Starlette:
         try:
             asked = json.loads(await request.body())
             words = _answer(name, asked["messages"])
+            calls = [_call(number, tool) for number, tool in enumerate(asked.get("tools") or ())]
         except (ValueError, KeyError, TypeError, IndexError, AttributeError):
             return _error("the body is no chat completion request")
         head = {"id": f"chatcmpl-{name}-{next(numbers)}", "created": _CREATED, "model": name}
@@ -45,10 +47,12 @@ def application(name: str) -> Starlette:
         if asked.get("stream") is True:
             wants_usage = (asked.get("stream_options") or {}).get("include_usage") is True
             return StreamingResponse(
-                _stream(head, words, usage if wants_usage else None), media_type="text/event-stream"
+                _stream(head, words, calls, usage if wants_usage else None), media_type="text/event-stream"
             )
-        message = {"role": "assistant", "content": "".join(words), "refusal": None}
-        choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}
+        message: dict[str, Any] = {"role": "assistant", "content": "".join(words), "refusal": None}
+        if calls:
+            message["tool_calls"] = calls
+        choice = {"index": 0, "message": message, "finish_reason": _finish(calls), "logprobs": None}
         return JSONResponse(head | {"object": "chat.completion", "choices": [choice], "usage": usage})
 
     async def models(request: Request) -> Response:
@@ -69,6 +73,15 @@ def _answer(name: str, messages: Sequence[dict[str, Any]]) -> list[str]:
     return [first, *(f" {word}" for word in others)]
 
 
+def _call(number: int, tool: dict[str, Any]) -> dict[str, Any]:
+    called = {"name": tool["function"]["name"], "arguments": '{"path": "/srv/a"}'}
+    return {"index": number, "id": f"call_{number}", "type": "function", "function": called}
+
+
+def _finish(calls: Sequence[Any]) -> str:
+    return "tool_calls" if calls else "stop"
+
+
 def _text(message: dict[str, Any]) -> str:
     content = message.get("content") or ""
     if isinstance(content, str):
@@ -81,8 +94,10 @@ def _usage(messages: Sequence[dict[str, Any]], words: Sequence[str]) -> dict[str
     return {"prompt_tokens": prompt, "completion_tokens": len(words), "total_tokens": prompt + len(words)}
 
 
-async def _stream(head: dict[str, Any], words: Sequence[str], usage: dict[str, int] | None) -> AsyncIterator[bytes]:
-    def event(delta: dict[str, str], finish_reason: str | None = None) -> bytes:
+async def _stream(
+    head: dict[str, Any], words: Sequence[str], calls: Sequence[dict[str, Any]], usage: dict[str, int] | None
+) -> AsyncIterator[bytes]:
+    def event(delta: dict[str, Any], finish_reason: str | None = None) -> bytes:
         choice = {"index": 0, "delta": delta, "finish_reason": finish_reason, "logprobs": None}
         return _event(head | {"object": "chat.completion.chunk", "choices": [choice]})
 
@@ -90,7 +105,12 @@ async def _stream(head: dict[str, Any], words: Sequence[str], usage: dict[str, i
     for word in words:
         await anyio.sleep(_PAUSE)
         yield event({"content": word})
-    yield event({}, "stop")
+    for call in calls:
+        called = call["function"]
+        yield event({"tool_calls": [{**call, "function": {**called, "arguments": ""}}]})
+        more = {"index": call["index"], "function": {"arguments": called["arguments"]}}
+        yield event({"tool_calls": [more]})
+    yield event({}, _finish(calls))
     if usage is not None:
         yield _event(head | {"object": "chat.completion.chunk", "choices": [], "usage": usage})
     yield b"data: [DONE]\n\n"

@@ -91,6 +91,8 @@ def _decided(decision: Mapping[str, Any] | None, passed: bool) -> Text:
         text.append(f": {reason}\n" if reason else "\n")
     if decision["outcome"] not in ("ok", "refused"):
         text.append(f"outcome {decision['outcome']}\n")
-    if decision["facts"].get("usage_reported"):
-        text.append("{input_tokens} tokens in, {output_tokens} out\n".format_map(decision["facts"]))
+    facts = decision["facts"]
+    if facts.get("usage_reported"):
+        cost = ", {cost} {currency}" if facts.get("cost") else ""
+        text.append(("{input_tokens} tokens in, {output_tokens} out" + cost + "\n").format_map(facts))
     return text.append(f"trail {decision['id']}", "dim")

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import httpx2
 import openai
 import pytest
+from openai.types.chat import ChatCompletionFunctionToolParam as ChatCompletionToolParam
 from openai.types.chat import ChatCompletionMessageParam
 
 from ext_proc.demo.model_stub import application
@@ -52,6 +53,23 @@ async def test_text_parts_are_read_as_text(client: openai.AsyncOpenAI) -> None:
     parts: list[ChatCompletionMessageParam] = [{"role": "user", "content": [{"type": "text", "text": "in parts"}]}]
     completion = await client.chat.completions.create(model="any", messages=parts)
     assert completion.choices[0].message.content == "This is model-a. You said: in parts"
+
+
+async def test_whoever_offers_functions_has_a_call_of_each_proposed(client: openai.AsyncOpenAI) -> None:
+    tools: list[ChatCompletionToolParam] = [
+        {"type": "function", "function": {"name": name}} for name in ("search", "read")
+    ]
+    completion = await client.chat.completions.create(model="any", messages=HELLO, tools=tools)
+    (choice,) = completion.choices
+    assert choice.finish_reason == "tool_calls"
+    async with client.chat.completions.stream(model="any", messages=HELLO, extra_body={"tools": tools}) as stream:
+        streamed = await stream.get_final_completion()
+    for calls in (choice.message.tool_calls, streamed.choices[0].message.tool_calls):
+        made = [call.function for call in calls or () if call.type == "function"]
+        assert [(call.name, call.arguments) for call in made] == [
+            ("search", '{"path": "/srv/a"}'),
+            ("read", '{"path": "/srv/a"}'),
+        ]
 
 
 async def test_it_lists_itself_as_the_only_model(client: openai.AsyncOpenAI) -> None:

@@ -97,6 +97,10 @@ async def test_a_stream_s_verdicts_are_shown_once_each_with_its_tokens(stub: Adm
     _, text = await walked(stub, Step("chat", ANALYST, Asks(stub, trail, Seen("hello")), "hello", SEARCH))
     told = "allow by who-may-call: rules[1] allow by tokens change by which-model 3 tokens in, 8 out trail t7"
     assert cells(text)[1][2] == told
+    priced = called("t8")
+    priced.facts = {**trail.facts, "cost": "0.00000525", "currency": "EUR"}
+    _, text = await walked(stub, Step("chat", ANALYST, Asks(stub, priced, Seen("hello")), "hello", SEARCH))
+    assert "3 tokens in, 8 out, 0.00000525 EUR" in cells(text)[1][2]
 
 
 async def test_a_step_that_no_route_governs_is_shown_as_that(stub: AdminStub) -> None:
