@@ -47,7 +47,7 @@ class ResponsesCalls(Changeable):
             ProposedCall(0, index, name, name_in(item, "call_id"), pieces=(index, 0))
             if begins
             else ProposedCall(0, index, name, name_in(item, "call_id"), _arguments(item), repeated=repeated)
-            for index, _, item in _items(value)
+            for index, _, item in items_in(value)
             if (name := _name(item))
         ]
         if name_in(value, "type").startswith(_ARGUMENTS) and (name := name_in(value)):
@@ -61,14 +61,14 @@ class ResponsesCalls(Changeable):
             return None if decided.has_taken(0, value.get("output_index", -1)) else self
         changes: dict[Path, bytes | None] = {
             path: _instead(item)
-            for index, path, item in _items(value)
+            for index, path, item in items_in(value)
             if item.get("type") in _NAMED or item.get("type") in _OWN
             if not _is_hosted(item) and not decided.has_kept(0, index)
         }
         return self.with_changes(changes)
 
 
-def _items(value: Mapping[str, Any]) -> Iterator[tuple[int, Path, Mapping[str, Any]]]:
+def items_in(value: Mapping[str, Any]) -> Iterator[tuple[int, Path, Mapping[str, Any]]]:
     """The items in an answer or an event: the index, where it stands, the item."""
     if isinstance(item := value.get("item"), Mapping):
         yield value.get("output_index") or 0, ("item",), item

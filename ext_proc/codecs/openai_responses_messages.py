@@ -8,8 +8,8 @@ Rules:
 
 Source: OpenAI, Responses API.
 
-Not here: bytes (openai_responses_answer.py), texts (openai_responses_texts.py), tools that the provider runs
-(openai_chat_hosted_tools.py: they are named alike).
+Not here: bytes (openai_responses_answer.py), texts (openai_responses_texts.py), what OpenAI keeps
+(openai_responses_stored.py), tools that the provider runs (openai_chat_hosted_tools.py: they are named alike).
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from ext_proc.codecs.opaques import malformed
 from ext_proc.codecs.openai_chat_hosted_tools import hosted_tools
 from ext_proc.codecs.openai_chat_request_texts import too_many_values
 from ext_proc.codecs.openai_responses_calls import ResponsesCalls
+from ext_proc.codecs.openai_responses_stored import conversation_in, handed_out_by, is_kept, references_of
 from ext_proc.codecs.openai_responses_texts import (
     ITEM,
     MAX_ITEMS,
@@ -48,6 +49,7 @@ from ext_proc.messages import (
     Piece,
     Role,
     Setting,
+    StoredObject,
     Usage,
 )
 
@@ -65,6 +67,7 @@ _REQUEST = frozenset(
 _REASONING = frozenset({"effort", "summary"})
 _ANSWER = frozenset(
     {"id", "object", "model", "output", "status", "usage", "error", "incomplete_details", "instructions", "output_text"}
+    | {"conversation"}
 )
 EVENT = ITEM | {
     *("response", "item", "part", "output_index", "content_index", "summary_index", "command_index", "item_id"),
@@ -105,6 +108,16 @@ class ResponsesRequest(Prompted, Settable):
             if item.get("type") != "mcp_list_tools":  # what a server listed is no offer of the caller's
                 yield from offered_in(item.get("tools"))
 
+    @property
+    def references(self) -> Sequence[StoredObject]:
+        """What it refers to that OpenAI keeps."""
+        return references_of(self.value, self.hosted_tools)
+
+    @property
+    def keeps_answer(self) -> bool:
+        """Whether OpenAI keeps the answer."""
+        return is_kept(self.value)
+
     def setting_at(self, setting: Setting) -> Sequence[Path]:
         """See `Settable`."""
         return (_SETTINGS[setting],) if setting in _SETTINGS else ()
@@ -134,6 +147,11 @@ class _Response(ResponsesCalls, Told):
     def usage(self) -> Usage | None:
         """What the provider counted, which the last snapshot says."""
         return read_usage(self.snapshot.get("usage"))
+
+    @property
+    def handed_out(self) -> Sequence[StoredObject]:
+        """What it names that requests can refer to."""
+        return handed_out_by(self.value, self.snapshot)
 
     @property
     def finish_reasons(self) -> Sequence[str]:
@@ -252,7 +270,9 @@ def check_answer(value: Any) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         reject("this is not an object")
     check_keys(value, _ANSWER)
-    text_of(value, "status")
+    for name in ("id", "status"):
+        text_of(value, name)
+    conversation_in(value.get("conversation"))
     return value
 
 
@@ -313,7 +333,6 @@ def _check_request(value: Any) -> None:
     text_of(value, "model")  # a stored prompt may name it
     for name in ("stream", "background"):
         check_flag(value.get(name), name)
-    text_of(value, "previous_response_id")
     reasoning = as_object(value.get("reasoning"), "reasoning")
     check_keys(reasoning, _REASONING)
     text_of(reasoning, "effort")
@@ -324,4 +343,5 @@ def _check_request(value: Any) -> None:
         check_number(value.get(setting), setting)
     if not isinstance(value.get("input"), str):
         _items(value.get("input"))
-    _hosted_tools(value)
+    references_of(value, _hosted_tools(value))
+    is_kept(value)

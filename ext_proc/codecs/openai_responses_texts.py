@@ -43,7 +43,7 @@ OTHERS = 8 * MAX_PARTS  # of all: texts that no delta carries, counted
 
 _NAMED = frozenset(
     {"id", "type", "role", "status", "content", "summary", "refusal", "arguments", "input", "code", "name", "call_id"}
-    | {"annotations", "logprobs", "tools", "delta"}
+    | {"annotations", "logprobs", "tools", "delta", "container_id", "environment"}
 )
 # Fields that are text below an item or a part of one, and those in which a model asks something of a tool.
 _SAID = (
@@ -76,6 +76,8 @@ def of_item(item: Mapping[str, Any], path: Path, role: Role = Role.ASSISTANT) ->
         Malformed: something has another type than its field's, or is nested too deep.
     """
     check_item(item)
+    for name in ("id", "container_id"):
+        text_of(item, name)
     type_ = text_of(item, "type")
     gave_back = type_.endswith("_output") or type_ in ("mcp_call", "mcp_list_tools")
     kind = ChannelKind.REASONING if type_ == "reasoning" else ChannelKind.CONTENT

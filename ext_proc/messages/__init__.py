@@ -72,6 +72,7 @@ from ext_proc.messages.mcp_headers import HeadersOnly, ToolHeaders
 from ext_proc.messages.mcp_servers import DiscoverResult, InitializeResult
 from ext_proc.messages.prompt import PromptPart
 from ext_proc.messages.proposals import Proposals, ProposedCall
+from ext_proc.messages.stored import StoredKind, StoredObject
 
 __all__ = [
     "A2aAnswer",
@@ -137,6 +138,8 @@ __all__ = [
     "ServerRequest",
     "SessionEnd",
     "Setting",
+    "StoredKind",
+    "StoredObject",
     "StreamOpen",
     "SubscriptionsListen",
     "TaskListing",

@@ -18,6 +18,7 @@ from ext_proc.messages.base import Message
 from ext_proc.messages.channel import ChannelKind, Piece
 from ext_proc.messages.prompt import PromptPart
 from ext_proc.messages.proposals import Arguments, CallKey, Proposals, ProposedCall
+from ext_proc.messages.stored import StoredObject
 from ext_proc.trail import Outcome
 
 
@@ -133,6 +134,11 @@ class ModelRequest(LlmMessage):
         """What it puts before the model, for counting; costs as much as the request is long. Never raises."""
         return iter(())
 
+    @property
+    def references(self) -> Sequence[StoredObject]:
+        """What it refers to that the provider keeps."""
+        return ()
+
     def as_variables(self) -> dict[str, Any]:
         return {**super().as_variables(), "model": self.model}
 
@@ -185,6 +191,11 @@ class Generation(ModelRequest):
         the provider keeps the conversation, so that not all of it stands here."""
         return None
 
+    @property
+    def keeps_answer(self) -> bool:
+        """Whether the provider keeps the answer, so that later requests can refer to it and its items."""
+        return False
+
     def setting(self, setting: Setting) -> Any:
         """A setting as the caller gave it; None where it did not, or the format has none."""
         return None
@@ -221,6 +232,11 @@ class ModelAnswer(LlmMessage):
     def usage(self) -> Usage | None:
         """What the provider counted, if this message says."""
         return None
+
+    @property
+    def handed_out(self) -> Sequence[StoredObject]:
+        """What it names that later requests can refer to; in a stream, events name a thing again."""
+        return ()
 
 
 class TokenCounted(ModelAnswer):

@@ -3,7 +3,8 @@
 Rules:
 - What several principals may have got (a task, a state) is kept with the principal: all of one principal's are in one
   group, and what is another's is not there.
-- What one principal alone may have (a session, a context) is kept under its own digest: the first has it.
+- What one principal alone may have (a session, a context, a model's answer) is kept under its own digest: the first has
+  it.
 - What is used is prolonged, but not at each use.
 - Kept are digests, within the caller's quota (caller_quota.py).
 
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ext_proc.policy import ABSENT, Context, Entry, Key, Write
@@ -63,6 +64,30 @@ async def claim(key: Key, affinity: str, quota: Quota, ctx: Context[Any]) -> boo
         await quota.give_back(ctx)
         entry = await ctx.store.get(key)
     return entry is not None and Bound.read(entry).principal == caller
+
+
+async def claim_all(keys: Sequence[Key], affinity: str, quota: Quota, ctx: Context[Any]) -> bool:
+    """Binds those of the keys, all of one group, that nobody has; False where the quota leaves no place.
+
+    Raises:
+        StoreError: the store failed.
+    """
+    bound = Bound(principal(ctx), affinity, ctx.time).write()
+    for start in range(0, len(keys), _AT_ONCE):
+        part = keys[start : start + _AT_ONCE]
+        there = await ctx.store.read(part)
+        free = [key for key, entry in zip(part, there, strict=True) if entry is None]
+        if not free:
+            continue
+        if (await ctx.store.count([quota.count(len(free), ctx)])).passed is not None:
+            return False
+        writes = [Write(key, bound, quota.kept, expected=ABSENT) for key in free]
+        if await ctx.store.write(writes):
+            continue
+        # Somebody has one of them since just now.
+        taken = [write for write in writes if not await ctx.store.write([write])]
+        await ctx.store.count([quota.count(-len(taken), ctx)])
+    return True
 
 
 async def keep(found: Mapping[Key, Quota], affinity: str, ctx: Context[Any]) -> bool:

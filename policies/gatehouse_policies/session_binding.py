@@ -1,4 +1,5 @@
-"""session-binding: what a server hands out is used by the principal that got it: sessions, request states, tasks.
+"""session-binding: what a server hands out is used by the principal that got it: sessions, request states, tasks, and
+what a model's provider keeps.
 
 Rules:
 - The session id of an answer (`Mcp-Session-Id`) is bound to the principal before the answer leaves. Another principal's
@@ -13,6 +14,9 @@ Rules:
 - A task's id opens `tasks/get`, `tasks/result`, `tasks/cancel` and `tasks/update` to the principals that got it, at the
   server that they got it from; otherwise -32602, task not found. A principal sees its own tasks in `tasks/list`, and
   subscribes to its own in `subscriptions/listen`.
+- What a model's provider keeps (OpenAI's responses, their items, conversations; containers; audio) is bound before the
+  answer that names it leaves. A request that refers to another's, or to what nobody has, is answered as by a provider
+  that has no such thing (OpenAI: 400 for a response, 404 for all else), and does not reach it.
 - The server is the route's `server`, or else the route: routes that lead to one server should name it alike.
 - The principal is the subject with its issuer, whoever acts for it. All callers that nobody vouches for are one
   principal, for they cannot be told apart; `anonymous: deny` hands them nothing.
@@ -21,8 +25,8 @@ Rules:
   that brings back an id of its answer has the same.
 - Kept are digests. What one principal gets and adopts is bounded: an answer that hands out more is refused.
 
-Not here: what a state or a task may do, sessions that end at the server by themselves, tasks of A2A
-(agent_tasks.py).
+Not here: what a state or a task may do, sessions that end at the server by themselves, how stored objects are looked up
+(stored_objects.py), tasks of A2A (agent_tasks.py).
 """
 
 from __future__ import annotations
@@ -33,11 +37,12 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from ext_proc.messages import McpRequest, McpResult
+from ext_proc.messages import Completion, McpRequest, McpResult, ModelAnswer, ModelRequest
 from ext_proc.policy import Context, Deny, Key, Mutation, Period, Policy, Verdict, Write
 from gatehouse_policies.caller_quota import Quota, digest, principal
 from gatehouse_policies.mcp_headers import speaks_modern
 from gatehouse_policies.owned_ids import Bound, claim, keep, prolong, those_kept
+from gatehouse_policies.stored_objects import Seen, Stored, StoredOwnership
 
 SESSION = "mcp-session-id"
 # MCP, transports: session management. An empty one is none to some servers and one to others.
@@ -89,31 +94,34 @@ class Parameters(BaseModel, extra="forbid"):
     )
     anonymous: Literal["allow", "deny"] = Field(
         default="allow",
-        description="Whether callers that nobody vouches for may have sessions, states and tasks, which any of them "
-        "can then use.",
+        description="Whether callers that nobody vouches for may have sessions, states, tasks and stored objects, "
+        "which any of them can then use.",
     )
     affinity: Literal["off", "session", "principal"] = Field(
         default="off",
-        description="What the fact `affinity` is made of: the session (or task, or state), or the principal.",
+        description="What the fact `affinity` is made of: the session (or task, state, stored object), or the "
+        "principal.",
+    )
+    stored: Stored = Field(
+        default=Stored(), description="What models' providers keep: responses, items, conversations, containers, audio."
     )
 
 
-class State:
+class State(Seen):
     """What is known of one exchange.
 
     Attributes:
         session: the digest of the id that the request came with, if it may use it; "" for none.
         adopted: when this request bound it, in seconds since the Unix epoch; None if it did not.
-        affinity: what the request, and what its answer hands out, is sent by.
         targets: what was asked for, by the request's id and under the name that the client knows.
     """
 
-    __slots__ = ("adopted", "affinity", "session", "targets")
+    __slots__ = ("adopted", "session", "targets")
 
     def __init__(self) -> None:
+        super().__init__()
         self.session = ""
         self.adopted: float | None = None
-        self.affinity = ""
         self.targets: dict[str | int, str] = {}
 
 
@@ -128,6 +136,11 @@ class SessionBinding(Policy[Parameters, State]):
         self._sessions = Quota("sessions", parameters.expires, parameters.sessions_per_caller)
         self._states = Quota("states", parameters.state_expires, parameters.handed_out_per_caller)
         self._tasks = Quota("tasks", parameters.expires, parameters.handed_out_per_caller)
+        self._stored = StoredOwnership(
+            parameters.stored,
+            anonymous=parameters.anonymous == "allow",
+            follows=parameters.affinity == "session",
+        )
 
     def new_state(self) -> State:
         return State()
@@ -148,11 +161,19 @@ class SessionBinding(Policy[Parameters, State]):
             ctx.state.affinity = digest("affinity", ctx.state.session or ctx.trail_id)
         return Mutation(facts={"affinity": ctx.state.affinity}) if mode != "off" else None
 
-    async def on_request(self, message: McpRequest, ctx: Context[State]) -> Verdict:
+    async def on_request(self, message: McpRequest | ModelRequest, ctx: Context[State]) -> Verdict:
+        before = ctx.state.affinity
+        verdict = await (
+            self._stored.refuses(message, ctx) if isinstance(message, ModelRequest) else self._of_mcp(message, ctx)
+        )
+        if isinstance(verdict, Deny) or ctx.state.affinity == before:
+            return verdict
+        return Mutation(facts={"affinity": ctx.state.affinity}).then(verdict or Mutation())
+
+    async def _of_mcp(self, message: McpRequest, ctx: Context[State]) -> Deny | Mutation | None:
         if message.method == "initialize" and self._is_stranger(ctx):
             return _STRANGER
         ctx.state.targets[message.id] = message.target
-        before = ctx.state.affinity
         state = message.params.get("requestState")
         if state is not None:
             # Any method's: what a server reads where it should not is taken back as strictly.
@@ -164,10 +185,7 @@ class SessionBinding(Policy[Parameters, State]):
             if key is None or not await self._came_back(key, ctx, refresh=True):
                 removed = message.method == "tasks/result" and speaks_modern(ctx.request)
                 return _NO_METHOD if removed else _NO_TASK
-        verdict = await self._narrowed(message, ctx) if message.method == "subscriptions/listen" else None
-        if isinstance(verdict, Deny) or ctx.state.affinity == before:
-            return verdict
-        return Mutation(facts={"affinity": ctx.state.affinity}).then(verdict or Mutation())
+        return await self._narrowed(message, ctx) if message.method == "subscriptions/listen" else None
 
     async def on_response_headers(self, ctx: Context[State]) -> Verdict:
         assert ctx.response is not None
@@ -194,7 +212,9 @@ class SessionBinding(Policy[Parameters, State]):
         if ctx.response is None and ctx.state.adopted is not None:
             await self._free(ctx, ctx.state.adopted)
 
-    async def on_response(self, message: McpResult, ctx: Context[State]) -> Verdict:
+    async def on_response(self, message: McpResult | Completion, ctx: Context[State]) -> Verdict:
+        if isinstance(message, ModelAnswer):
+            return await self._stored.keep(message, ctx)
         found = self._handed_out(message, ctx)
         if found:
             denial = _STRANGER if self._is_stranger(ctx) else await self._keep(found, ctx)
