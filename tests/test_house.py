@@ -56,6 +56,7 @@ SEEN_IN = {
     "ext_proc/messages/mcp_servers.py": "tests/unit/codecs/test_mcp_responses.py",
     "ext_proc/messages/mcp_headers.py": "tests/exchange/test_by_headers.py",
     "ext_proc/messages/prompt.py": "tests/unit/codecs/test_llm_prompts.py",
+    "ext_proc/messages/stored.py": "tests/unit/codecs/test_openai_responses_stored.py",
     "ext_proc/pages.py": "tests/unit/server/test_pages.py",
     "ext_proc/policy.py": "tests/unit/engine/test_pipeline.py",
     "ext_proc/replies.py": "tests/unit/wire/test_encode.py",

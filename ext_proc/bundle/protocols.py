@@ -20,11 +20,13 @@ from ext_proc.codecs.gemini import GeminiCodec
 from ext_proc.codecs.mcp import McpCodec
 from ext_proc.codecs.openai_chat import OpenAiChatCodec
 from ext_proc.codecs.openai_completions import OpenAiCompletionsCodec
+from ext_proc.codecs.openai_conversations import OpenAiConversationsCodec
 from ext_proc.codecs.openai_embeddings import OpenAiEmbeddingsCodec
 from ext_proc.codecs.openai_responses import OpenAiResponsesCodec
 from ext_proc.messages import (
     A2aMessage,
     CardFetch,
+    ConversationStart,
     Embedding,
     Generation,
     McpMessage,
@@ -49,7 +51,13 @@ class Protocol:
 
 
 def _openai() -> tuple[Codec, ...]:
-    return OpenAiChatCodec(), OpenAiResponsesCodec(), OpenAiCompletionsCodec(), OpenAiEmbeddingsCodec()
+    return (
+        OpenAiChatCodec(),
+        OpenAiResponsesCodec(),
+        OpenAiConversationsCodec(),
+        OpenAiCompletionsCodec(),
+        OpenAiEmbeddingsCodec(),
+    )
 
 
 PROTOCOLS = {
@@ -64,9 +72,12 @@ PROTOCOLS = {
             A2aByBody(),
             McpByBody(),
         ),
-        requests=(Generation, TokenCount, Embedding, ModelListing, A2aMessage, CardFetch, McpMessage, McpTransport),
+        requests=(
+            *(Generation, TokenCount, Embedding, ConversationStart, ModelListing),
+            *(A2aMessage, CardFetch, McpMessage, McpTransport),
+        ),
     ),
     "gemini": Protocol(codecs=lambda: (GeminiCodec(),), requests=(Generation, TokenCount, Embedding)),
     "mcp": Protocol(codecs=lambda: (McpCodec(),), requests=(McpMessage, McpTransport)),
-    "openai": Protocol(codecs=_openai, requests=(Generation, Embedding, ModelListing)),
+    "openai": Protocol(codecs=_openai, requests=(Generation, Embedding, ConversationStart, ModelListing)),
 }

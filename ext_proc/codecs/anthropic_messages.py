@@ -10,7 +10,8 @@ Rules:
 
 Sources: Anthropic, Messages API, count tokens, compaction, refusals and fallback.
 
-Not here: bytes (anthropic_answer.py), texts (anthropic_texts.py), tools (anthropic_hosted_tools.py).
+Not here: bytes (anthropic_answer.py), texts (anthropic_texts.py), tools (anthropic_hosted_tools.py), containers
+(anthropic_stored.py).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 
 from ext_proc.codecs.anthropic_calls import AnthropicCalls
 from ext_proc.codecs.anthropic_hosted_tools import added_tools, hosted_tools
+from ext_proc.codecs.anthropic_stored import container_in
 from ext_proc.codecs.llm_changes import Named, Settable, Told
 from ext_proc.codecs.llm_fields import as_object, check_flag, check_keys, check_number, objects, reject, text_of
 from ext_proc.codecs.llm_offers import objects_in, offered_in
@@ -36,6 +38,7 @@ from ext_proc.messages import (
     OfferedFunction,
     Opaque,
     Setting,
+    StoredObject,
     TokenCount,
     TokenCounted,
     Usage,
@@ -55,7 +58,9 @@ _REQUEST = frozenset(
 _TURN = frozenset({"role", "content"})
 _FALLBACK = frozenset({"model", "max_tokens"})
 _OUTPUT = frozenset({"effort"})
-_ANSWER = frozenset({"id", "type", "role", "model", "content", "stop_reason", "stop_sequence", "usage", "error"})
+_ANSWER = frozenset(
+    {"id", "type", "role", "model", "content", "stop_reason", "stop_sequence", "usage", "error"} | {"container"}
+)
 # What `usage` counts. `message_start` knows the input; `message_delta` says what changed, in running totals.
 COUNTED = (
     *("input_tokens", "output_tokens", "output_tokens_details", "iterations"),
@@ -82,6 +87,11 @@ class MessagesRequest(Prompted, Settable):
     def offered_functions(self) -> Iterator[OfferedFunction]:
         """The client's own functions, and those that messages bring."""
         return offered_in([*objects_in(self.value.get("tools")), *added_tools(self.value)])
+
+    @property
+    def references(self) -> Sequence[StoredObject]:
+        """The container that it is to go on in."""
+        return container_in(self.value)
 
     def setting_at(self, setting: Setting) -> Sequence[Path]:
         """See `Settable`; that of every model."""
@@ -145,6 +155,11 @@ class MessageAnswer(_Answer, Completion):
         return read_usage(self.value.get("usage"))
 
     @property
+    def handed_out(self) -> Sequence[StoredObject]:
+        """The container that it used."""
+        return container_in(self.value)
+
+    @property
     def finish_reasons(self) -> Sequence[str]:
         """Why it ended, in Anthropic's words."""
         reason = self.value.get("stop_reason")
@@ -176,6 +191,12 @@ class MessageEvent(_Answer, CompletionChunk):
     def usage(self) -> Usage | None:
         """What was counted so far, by this event and by those before it."""
         return self._usage
+
+    @property
+    def handed_out(self) -> Sequence[StoredObject]:
+        """The container that the message used, where this event says."""
+        delta = self.value.get("delta")
+        return (*container_in(self._started), *(container_in(delta) if isinstance(delta, Mapping) else ()))
 
     @property
     def finish_reasons(self) -> Sequence[str]:
@@ -224,6 +245,7 @@ def check_answer(value: Any) -> Mapping[str, Any]:
     check_keys(value, _ANSWER)
     if not isinstance(value.get("stop_reason"), str | None):
         reject("stop_reason must be a string")
+    container_in(value)
     return value
 
 
@@ -297,3 +319,4 @@ def _check_request(value: Any) -> None:
     for setting in _NUMBERS:
         check_number(value.get(setting), setting)
     hosted_tools(value)
+    container_in(value)

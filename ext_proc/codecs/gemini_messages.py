@@ -42,6 +42,8 @@ from ext_proc.messages import (
     OfferedFunction,
     Opaque,
     Setting,
+    StoredKind,
+    StoredObject,
     TokenCount,
     TokenCounted,
     Usage,
@@ -78,6 +80,11 @@ class _Request(Named):
     def model(self) -> str:
         """The model's name in the path."""
         return self._model
+
+    @property
+    def references(self) -> Sequence[StoredObject]:
+        """The caches that it begins with; a count may hold the request that it is about."""
+        return _caches(self.value)
 
     def with_model(self, name: str) -> Self:
         """The same request for another model: the body as it is, but where it repeats the name."""
@@ -295,6 +302,16 @@ def _names(request: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
             yield (*path, "model"), holder["model"]
 
 
+def _caches(request: Mapping[str, Any]) -> Sequence[StoredObject]:
+    """The caches that a request names.
+
+    Raises:
+        Malformed: a name is no text.
+    """
+    named = [text_of(holder, "cachedContent") for holder in (request, object_of(request, _COUNTED))]
+    return tuple(StoredObject(StoredKind.CACHE, name) for name in dict.fromkeys(named) if name)
+
+
 def _like(old: str, name: str) -> str:
     """A model's name as `old` is written: "models/a", "publishers/google/models/a", "a"."""
     return f"{''.join(old.rpartition('/')[:2])}{name}"
@@ -307,6 +324,7 @@ def _check_request(value: Any, model: str) -> None:
     if any(name != _like(name, model) for _, name in _names(value)):
         reject("the body names another model than the path")
     objects(value.get("contents"), "contents")
+    _caches(value)
     config = object_of(value, _CONFIG)
     check_keys(config, frozenset(_SETTINGS.values()))
     for setting, name in _SETTINGS.items():

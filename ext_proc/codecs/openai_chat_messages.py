@@ -11,7 +11,7 @@ Rules:
 - A changed message keeps every byte that was not changed (framing/json_splice.py).
 
 Not here: bytes (openai_chat_frames.py), texts of answers (openai_chat_texts.py), tools that the provider runs
-(openai_chat_hosted_tools.py).
+(openai_chat_hosted_tools.py), what it keeps (openai_chat_stored.py).
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from ext_proc.codecs.llm_texts import Ambiguous, Malformed, at_path
 from ext_proc.codecs.opaques import malformed
 from ext_proc.codecs.openai_chat_calls import ChatCalls
 from ext_proc.codecs.openai_chat_hosted_tools import MEMBERS, hosted_tools
+from ext_proc.codecs.openai_chat_stored import handed_out_by, references_of
 from ext_proc.codecs.openai_usage import asking_for_usage, without_usage
 from ext_proc.framing.json_splice import Path
 from ext_proc.messages import (
@@ -38,6 +39,7 @@ from ext_proc.messages import (
     OfferedFunction,
     Opaque,
     Setting,
+    StoredObject,
     Usage,
 )
 
@@ -120,6 +122,11 @@ class ChatRequest(Asking):
     def method(self) -> str:
         return "chat"
 
+    @property
+    def references(self) -> Sequence[StoredObject]:
+        """What it refers to that the provider keeps."""
+        return references_of(self.value)
+
     def setting_at(self, setting: Setting) -> Sequence[Path]:
         """See `Settable`: in every spelling that the caller used, else in OpenAI's own."""
         spelled = [path for path in _SPELLINGS[setting] if path[-1] in _holder(self.value, path)]
@@ -147,6 +154,11 @@ class _Chat(ChatCalls, Told):
             own = self.value.get("x_groq")
             usage = own.get("usage") if isinstance(own, dict) else None
         return read_usage(usage) if isinstance(usage, dict) else None
+
+    @property
+    def handed_out(self) -> Sequence[StoredObject]:
+        """What it names that requests can refer to."""
+        return handed_out_by(choices_of(self.value))
 
     @property
     def finish_reasons(self) -> Sequence[str]:
@@ -267,6 +279,7 @@ def _check_request(value: Any) -> None:
         if path[0] in value:
             check_setting(setting, str(path[-1]), at_path(value, path))
     hosted_tools(value)
+    references_of(value)
 
 
 def check_setting(setting: Setting, name: str, value: Any) -> None:

@@ -4,8 +4,8 @@ Rules:
 - A path's end tells the format, for deployments and gateways put what they like before it. What no codec names is
   opaque: a stored response, one model, files, images, sound.
 
-Not here: any of the formats (openai_chat.py, openai_responses.py, openai_completions.py, openai_embeddings.py); what
-all models' codecs have in common (llm_codec.py).
+Not here: any of the formats (openai_chat.py, openai_responses.py, openai_conversations.py, openai_completions.py,
+openai_embeddings.py); what all models' codecs have in common (llm_codec.py).
 """
 
 from __future__ import annotations

@@ -237,12 +237,24 @@ def _places(value: Mapping[str, Any], raw: bytes) -> Iterator[Place]:
         if said:
             yield from numbered(iter([Found(ChannelKind.CONTENT, Role.USER, ("input",), said)]), 0, raw)
         return
-    for position, item in enumerate(_items(said)):
+    yield from places_in(objects(said, "input"), "input", raw)
+
+
+def places_in(items: Sequence[Mapping[str, Any]], name: str, raw: bytes) -> Iterator[Place]:
+    """Every text of the items that a client sends.
+
+    Args:
+        name: of the member that they stand in.
+
+    Raises:
+        Malformed: something has another type than its field's.
+    """
+    for position, item in enumerate(items):
         role = item.get("role")
         by_user = "role" in item or text_of(item, "type") in ("message", "mcp_approval_response")
         usual = Role.USER if by_user else Role.ASSISTANT
         whose = _ROLES.get(role, usual) if isinstance(role, str) else usual
-        yield from numbered(of_item(item, ("input", position), whose), position, raw)
+        yield from numbered(of_item(item, (name, position), whose), position, raw)
 
 
 def _instructions(value: Mapping[str, Any]) -> Iterator[Found]:
@@ -253,12 +265,17 @@ def _instructions(value: Mapping[str, Any]) -> Iterator[Found]:
         yield Found(ChannelKind.CONTENT, Role.USER, ("prompt", "variables"), None)
 
 
-def _items(said: Any) -> Sequence[Mapping[str, Any]]:
-    if said is None:
-        return ()
-    if not isinstance(said, list) or not all(isinstance(item, dict) for item in said):
-        reject("input must be a string or a list of objects")
-    return said
+def tools_in(items: Sequence[Mapping[str, Any]]) -> Sequence[HostedTool]:
+    """The tools that items bring along and the provider runs itself.
+
+    Raises:
+        Malformed: something that names them has another type than its field's.
+    """
+    found: list[HostedTool] = []
+    for item in items:
+        if "tools" in item and item.get("type") != "mcp_list_tools":  # what a server listed is no offer of the caller's
+            found += hosted_tools({"tools": item["tools"]})
+    return found
 
 
 def check_answer(value: Any) -> Mapping[str, Any]:
@@ -319,11 +336,8 @@ def _count(details: Any, name: str) -> int:
 
 def _hosted_tools(request: Mapping[str, Any]) -> Sequence[HostedTool]:
     """The tools of a request, and those that items of its input bring along."""
-    found = [*hosted_tools(request)]
-    for item in _items(request.get("input")) if not isinstance(request.get("input"), str) else ():
-        if "tools" in item and item.get("type") != "mcp_list_tools":  # what a server listed is no offer of the caller's
-            found += hosted_tools({"tools": item["tools"]})
-    return found
+    said = request.get("input")
+    return [*hosted_tools(request), *tools_in(() if isinstance(said, str) else objects(said, "input"))]
 
 
 def _check_request(value: Any) -> None:
@@ -342,6 +356,6 @@ def _check_request(value: Any) -> None:
     for setting in _NUMBERS:
         check_number(value.get(setting), setting)
     if not isinstance(value.get("input"), str):
-        _items(value.get("input"))
+        objects(value.get("input"), "input")
     references_of(value, _hosted_tools(value))
     is_kept(value)

@@ -28,14 +28,19 @@ _CONVERSATION = frozenset({"id"})
 _TOOL = frozenset({"container", "environment"})
 _CACHE = frozenset({"comparison_response_id"})
 _PLACE = frozenset({"container_id"})
-# What an item holds that need not be looked up. Reasoning holds all of itself in the first alone.
-_SEALED = "encrypted_content"
+# What an item holds where it need not be looked up: of these types in one member, of all others in any.
+_HELD_IN: Mapping[str, str] = {
+    "reasoning": "encrypted_content",
+    "compaction": "encrypted_content",
+    "code_interpreter_call": "code",
+    "file_search_call": "results",
+    "image_generation_call": "result",
+}
 _WHOLE = (
-    *(_SEALED, "content", "arguments", "input", "output", "action", "actions", "operation", "code", "outputs"),
-    *("result", "results", "tools", "approve"),
+    *("content", "arguments", "input", "output", "action", "actions", "operation", "code", "result", "tools"),
+    *("approve", "encrypted_content"),
 )
-_ITEM = frozenset({"id", "type", "container_id", "environment", *_WHOLE})
-_NOTHING: tuple[object, ...] = (None, "", [], {})
+_ITEM = frozenset({"id", "type", "container_id", "environment", *_HELD_IN.values(), *_WHOLE})
 
 
 def references_of(request: Mapping[str, Any], tools: Sequence[HostedTool]) -> Sequence[StoredObject]:
@@ -124,13 +129,19 @@ def references_in(item: Mapping[str, Any]) -> Iterator[tuple[StoredKind, str]]:
     """
     check_keys(item, _ITEM)
     kind, id = text_of(item, "type"), text_of(item, "id")
-    whole = (_SEALED,) if kind == "reasoning" else _WHOLE
     if kind == "item_reference":
         yield StoredKind.ITEM, id or reject("a reference must have an id")
-    elif id and all(item.get(name) in _NOTHING for name in whole):
+    elif id and not _holds_all(item, kind):
         yield StoredKind.ITEM, id
     yield StoredKind.CONTAINER, text_of(item, "container_id")
     yield StoredKind.CONTAINER, _place_of(item)
+
+
+def _holds_all(item: Mapping[str, Any], kind: str) -> bool:
+    """Whether an item says what it was."""
+    if kind in _HELD_IN:
+        return bool(item.get(_HELD_IN[kind]))
+    return any(item.get(name) not in (None, "") for name in _WHOLE)
 
 
 def _container_of(tool: HostedTool) -> str:

@@ -26,6 +26,8 @@ from ext_proc.messages.jsonrpc import JsonRpcMessage
 from ext_proc.messages.llm import (
     Completion,
     CompletionChunk,
+    ConversationStart,
+    ConversationStarted,
     Embedded,
     Embedding,
     Generation,
@@ -90,6 +92,8 @@ __all__ = [
     "CompleteRequest",
     "Completion",
     "CompletionChunk",
+    "ConversationStart",
+    "ConversationStarted",
     "DiscoverResult",
     "Embedded",
     "Embedding",

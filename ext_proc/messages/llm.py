@@ -212,6 +212,19 @@ class Generation(ModelRequest):
         return {**super().as_variables(), "stream": self.stream}
 
 
+class ConversationStart(LlmMessage):
+    """A request to keep a conversation, which later requests to generate go on with."""
+
+    __slots__ = ()
+    kind: ClassVar[str] = "conversation_start"
+    texts = frozenset(ChannelKind)
+
+    @property
+    def references(self) -> Sequence[StoredObject]:
+        """What it refers to that the provider keeps."""
+        return ()
+
+
 class ModelListing(Message):
     """A request for the list of models."""
 
@@ -236,6 +249,18 @@ class ModelAnswer(LlmMessage):
     @property
     def handed_out(self) -> Sequence[StoredObject]:
         """What it names that later requests can refer to; in a stream, events name a thing again."""
+        return ()
+
+
+class ConversationStarted(LlmMessage):
+    """A conversation that the provider keeps from now on."""
+
+    __slots__ = ()
+    kind: ClassVar[str] = "conversation_started"
+
+    @property
+    def handed_out(self) -> Sequence[StoredObject]:
+        """The conversation."""
         return ()
 
 

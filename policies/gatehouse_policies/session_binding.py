@@ -37,7 +37,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from ext_proc.messages import Completion, McpRequest, McpResult, ModelAnswer, ModelRequest
+from ext_proc.messages import Completion, ConversationStart, ConversationStarted, McpRequest, McpResult, ModelRequest
 from ext_proc.policy import Context, Deny, Key, Mutation, Period, Policy, Verdict, Write
 from gatehouse_policies.caller_quota import Quota, digest, principal
 from gatehouse_policies.mcp_headers import speaks_modern
@@ -161,11 +161,10 @@ class SessionBinding(Policy[Parameters, State]):
             ctx.state.affinity = digest("affinity", ctx.state.session or ctx.trail_id)
         return Mutation(facts={"affinity": ctx.state.affinity}) if mode != "off" else None
 
-    async def on_request(self, message: McpRequest | ModelRequest, ctx: Context[State]) -> Verdict:
+    async def on_request(self, message: McpRequest | ModelRequest | ConversationStart, ctx: Context[State]) -> Verdict:
         before = ctx.state.affinity
-        verdict = await (
-            self._stored.refuses(message, ctx) if isinstance(message, ModelRequest) else self._of_mcp(message, ctx)
-        )
+        asked = self._of_mcp(message, ctx) if isinstance(message, McpRequest) else self._stored.refuses(message, ctx)
+        verdict = await asked
         if isinstance(verdict, Deny) or ctx.state.affinity == before:
             return verdict
         return Mutation(facts={"affinity": ctx.state.affinity}).then(verdict or Mutation())
@@ -212,8 +211,8 @@ class SessionBinding(Policy[Parameters, State]):
         if ctx.response is None and ctx.state.adopted is not None:
             await self._free(ctx, ctx.state.adopted)
 
-    async def on_response(self, message: McpResult | Completion, ctx: Context[State]) -> Verdict:
-        if isinstance(message, ModelAnswer):
+    async def on_response(self, message: McpResult | Completion | ConversationStarted, ctx: Context[State]) -> Verdict:
+        if not isinstance(message, McpResult):
             return await self._stored.keep(message, ctx)
         found = self._handed_out(message, ctx)
         if found:

@@ -22,7 +22,15 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from ext_proc.messages import Generation, ModelAnswer, ModelRequest, StoredKind, StoredObject
+from ext_proc.messages import (
+    ConversationStart,
+    ConversationStarted,
+    Generation,
+    ModelAnswer,
+    ModelRequest,
+    StoredKind,
+    StoredObject,
+)
 from ext_proc.policy import Context, Deny, Entry, Key, Period
 from gatehouse_policies.caller_quota import Quota, digest, principal
 from gatehouse_policies.owned_ids import Bound, claim, claim_all, prolong
@@ -99,13 +107,13 @@ class StoredOwnership:
         self._anonymous = anonymous
         self._follows = follows
 
-    async def refuses(self, message: ModelRequest, ctx: Context[Any]) -> Deny | None:
+    async def refuses(self, message: ModelRequest | ConversationStart, ctx: Context[Any]) -> Deny | None:
         """Why a request may not go on, or None."""
         seen: Seen = ctx.state
         seen.kept = not isinstance(message, Generation) or message.keeps_answer
         referred = message.references
         if self._is_stranger(ctx):
-            keeps = isinstance(message, Generation) and message.keeps_answer
+            keeps = isinstance(message, ConversationStart) or (isinstance(message, Generation) and seen.kept)
             return _NOT_FOUND[referred[0].kind] if referred else _STRANGER if keeps else None
         if len(referred) > _MOST:
             return _TOO_MANY
@@ -126,7 +134,7 @@ class StoredOwnership:
             self._remember(thing, seen)
         return await self._adopt(unknown, ctx) if self._unknown == "adopt" else None
 
-    async def keep(self, answer: ModelAnswer, ctx: Context[Any]) -> Deny | None:
+    async def keep(self, answer: ModelAnswer | ConversationStarted, ctx: Context[Any]) -> Deny | None:
         """Binds what an answer names; why it may not leave, or None."""
         seen: Seen = ctx.state
         found = [thing for thing in answer.handed_out if thing not in seen.own]

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ext_proc.headers import Headers
 from ext_proc.identity import from_claims
 from ext_proc.messages import RequestHead
-from ext_proc.policy import Context, Exchanged, Key
+from ext_proc.policy import Context, Exchanged, Key, Write
 from ext_proc.stores.embedded import EmbeddedStore
 from ext_proc.trail import Trail
 from gatehouse_policies.caller_quota import Quota, principal
-from gatehouse_policies.owned_ids import Bound, claim, keep, prolong, those_kept
+from gatehouse_policies.owned_ids import Bound, claim, claim_all, keep, prolong, those_kept
 from tests.policies.town import ANN, ANNS_AGENT, BOB, Interleaving
 
 HOUR = 3600.0
@@ -60,6 +60,48 @@ async def test_a_claim_that_fails_takes_no_place() -> None:
         assert await claim(PLACE, "", quota, shop.ctx(BOB)) is False
     assert await claim(Key("another", "principal"), "", quota, shop.ctx(BOB)) is True
     assert await claim(Key("third", "principal"), "", quota, shop.ctx(BOB)) is None
+
+
+def keys_of(names: Iterable[str]) -> list[Key]:
+    return [Key("stored", name) for name in names]
+
+
+async def owners(shop: Shop, keys: Sequence[Key]) -> list[str]:
+    found = [await shop.ctx().store.get(key) for key in keys]
+    return ["" if entry is None else Bound.read(entry).principal for entry in found]
+
+
+async def test_of_many_each_belongs_to_the_first_that_claims_it() -> None:
+    shop, quota = Shop(), Quota("stored", HOUR, 200)
+    ann, bob = shop.ctx(ANN), shop.ctx(BOB)
+    first, second = keys_of(map(str, range(100))), keys_of(map(str, range(50, 150)))  # more than one operation holds
+    assert await claim_all(first, "here", quota, ann)
+    assert await claim_all(second, "", quota, bob)
+    assert await owners(shop, first) == [principal(ann)] * 100
+    assert await owners(shop, second) == [principal(ann)] * 50 + [principal(bob)] * 50
+
+
+async def test_of_two_that_claim_many_at_the_same_time_each_is_ones_and_places_are_given_back() -> None:
+    shop, quota = Shop(), Quota("stored", HOUR, 3)
+    ann, bob = shop.ctx(ANN), shop.ctx(BOB)
+    both = await asyncio.gather(claim_all(keys_of("ab"), "", quota, ann), claim_all(keys_of("bac"), "", quota, bob))
+    assert all(both)
+    had = await owners(shop, keys_of("abc"))
+    assert set(had) <= {principal(ann), principal(bob)}
+    for ctx in (ann, bob):
+        left = 3 - had.count(principal(ctx))
+        assert await claim_all(keys_of("xyz"[:left]), "", quota, ctx)
+        assert not await claim_all([Key("stored", f"more {principal(ctx)}")], "", quota, ctx)
+        assert await shop.ctx().store.write([Write(key, None, None) for key in keys_of("xyz")])
+
+
+async def test_many_that_somebody_has_take_no_place() -> None:
+    shop, quota = Shop(), Quota("stored", HOUR, 2)
+    assert await claim_all(keys_of("ab"), "", quota, shop.ctx(ANN))
+    for ctx in (shop.ctx(ANN), shop.ctx(BOB)):
+        assert await claim_all(keys_of("ab"), "", quota, ctx)
+    assert not await claim_all(keys_of("abc"), "", quota, shop.ctx(ANN))
+    assert await claim_all(keys_of("abcd"), "", quota, shop.ctx(BOB))
 
 
 async def test_what_is_kept_is_its_principals_only() -> None:

@@ -16,9 +16,12 @@ from ext_proc.messages import (
     Form,
     Generation,
     HostedTool,
+    ModelRequest,
     Opaque,
     Role,
     Setting,
+    StoredKind,
+    StoredObject,
     TokenCount,
 )
 from tests.unit.codecs.gemini_building import BATCH, COUNT, EMBED, GEMINI, STREAMED, WHOLE, asking, content
@@ -117,6 +120,8 @@ def test_a_request_of_another_shape_or_for_another_model_is_malformed(value: Any
         {"generationConfig": {"maxOutputTokens": 1, "max_output_tokens": 9}},
         {"generationConfig": {"Max_Output_Tokens": 9}},
         {"tools": [{"functionDeclarations": [], "function_declarations": []}]},
+        {"cachedContent": "c", "cached_content": "d"},
+        {"CachedContent": "c"},
     ],
 )
 def test_a_member_in_two_spellings_or_another_case_is_malformed(fields: dict[str, Any]) -> None:
@@ -305,3 +310,26 @@ def test_a_part_whose_text_is_none_is_malformed(part: Any, reason: str) -> None:
     found = GEMINI.codec.texts(GEMINI.read({"contents": [content(part)]}), Limits())
     assert isinstance(found, Opaque)
     assert (found.reason, found.malformed) == (reason, True)
+
+
+@pytest.mark.parametrize("path", [WHOLE, STREAMED, COUNT])
+@pytest.mark.parametrize("name", ["cachedContent", "cached_content"])
+def test_a_request_tells_the_cache_that_it_begins_with(name: str, path: str) -> None:
+    cache = (StoredObject(StoredKind.CACHE, "cachedContents/c"),)
+    message = GEMINI.read(asking(**{name: "cachedContents/c"}), path=path)
+    assert isinstance(message, ModelRequest)
+    assert message.references == cache
+    assert message.with_model("n").references == cache  # type: ignore[attr-defined]
+    plain = GEMINI.read(asking(**{name: None}), path=path)
+    assert isinstance(plain, ModelRequest)
+    assert plain.references == ()
+
+
+def test_a_count_tells_the_cache_of_the_request_that_it_is_about() -> None:
+    message = GEMINI.read({"generateContentRequest": asking(model="models/m", cachedContent="c")}, path=COUNT)
+    assert isinstance(message, ModelRequest)
+    assert message.references == (StoredObject(StoredKind.CACHE, "c"),)
+
+
+def test_a_cache_whose_name_is_no_text_is_malformed() -> None:
+    assert opaque([GEMINI.read(asking(cachedContent=1))]).reason == "gemini-invalid"

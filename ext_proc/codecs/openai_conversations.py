@@ -1,0 +1,183 @@
+"""OpenAI's codec for conversations: what begins one, with items that may be there from the start.
+
+Rules:
+- What is read: POST of plain JSON to a path that ends in /v1/conversations. All that is done with one conversation has
+  its id in its path, and is opaque.
+- Its items are those of a Responses request: the same texts, the same references. With a tool that the provider runs
+  itself it is opaque, for the conversation would bring that into requests that do not show it.
+
+Source: OpenAI, Conversations API.
+
+Not here: items (openai_responses_texts.py, openai_responses_stored.py), the tools (openai_chat_hosted_tools.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ext_proc.codecs import llm_found
+from ext_proc.codecs.codec import Decoder
+from ext_proc.codecs.llm_fields import check_keys, objects, reject, text_of
+from ext_proc.codecs.llm_frames import AnswerReader, Part, RequestDecoder
+from ext_proc.codecs.llm_reader import Reader
+from ext_proc.codecs.llm_texts import Malformed
+from ext_proc.codecs.openai_chat_denials import error_object
+from ext_proc.codecs.openai_chat_request_texts import too_many_values
+from ext_proc.codecs.openai_codec import OpenAiCodec
+from ext_proc.codecs.openai_responses_messages import places_in, tools_in, unreadable
+from ext_proc.codecs.openai_responses_stored import references_in
+from ext_proc.codecs.openai_responses_texts import beside
+from ext_proc.limits import Limits
+from ext_proc.messages import (
+    Channel,
+    ConversationStart,
+    ConversationStarted,
+    LlmError,
+    Message,
+    Opaque,
+    Piece,
+    RequestHead,
+    StoredKind,
+    StoredObject,
+)
+from ext_proc.policy import Deny
+
+_REQUEST = frozenset({"items", "metadata"})
+_ANSWER = frozenset({"id", "error"})
+
+
+class ConversationRequest(ConversationStart):
+    """What begins a conversation."""
+
+    __slots__ = ()
+
+    @property
+    def method(self) -> str:
+        return "conversations"
+
+    @property
+    def references(self) -> Sequence[StoredObject]:
+        """What its items refer to."""
+        found = [StoredObject(kind, id) for item in _items(self.value) for kind, id in references_in(item) if id]
+        return tuple(dict.fromkeys(found))
+
+
+class ConversationAnswer(ConversationStarted):
+    """The conversation."""
+
+    __slots__ = ()
+
+    @property
+    def method(self) -> str:
+        return "conversations"
+
+    @property
+    def handed_out(self) -> Sequence[StoredObject]:
+        """The conversation itself."""
+        id = text_of(self.value, "id")
+        return (StoredObject(StoredKind.CONVERSATION, id),) if id else ()
+
+
+class ConversationError(LlmError):
+    """OpenAI's error object."""
+
+    __slots__ = ()
+
+    @property
+    def method(self) -> str:
+        return "conversations"
+
+
+class ConversationReader(Reader):
+    """Reads one answer; see `llm_frames.AnswerReader`.
+
+    Args:
+        requests: what it answers.
+        failed: whether the HTTP status is no success: then it need not be OpenAI's at all.
+    """
+
+    provider = "OpenAI"
+
+    def _document(self, value: Any, data: bytes) -> Part:
+        if not isinstance(value, dict):
+            reject("this is not an object")
+        check_keys(value, _ANSWER)
+        self._channels.finish()
+        if self._is_error(value):
+            self._has_erred()
+            return Part(ConversationError(value, data))
+        text_of(value, "id")
+        self._produced = True
+        return Part(ConversationAnswer(value, data))
+
+    def _event(self, value: Any, data: bytes) -> Part:
+        raise Malformed("a conversation comes in one document")
+
+    def text_event(self, channel: Channel, text: str) -> bytes:
+        """Nothing: there is no text."""
+        return b""
+
+    def ending(self, deny: Deny, trail_id: str, unsent: Sequence[Part]) -> bytes:
+        """Nothing: there is no stream to end."""
+        return b""
+
+    def _unreadable(self, fault: Malformed, raw: bytes) -> Opaque:
+        return unreadable(fault, raw)
+
+    def _error_object(self, deny: Deny, trail_id: str, status: int) -> Mapping[str, Any]:
+        return error_object(deny, trail_id, status)
+
+
+class OpenAiConversationsCodec(OpenAiCodec):
+    """OpenAI's conversations; see `codec.Codec`."""
+
+    endings = ("/v1/conversations",)  # the last word alone may be the path of another protocol's server
+    whole = (ConversationAnswer,)
+    error = ConversationError
+    results = (ConversationStarted, LlmError, Opaque)
+
+    def request_decoder(self, head: RequestHead, limits: Limits) -> Decoder:
+        """A decoder for a POST's body: one frame, at its end."""
+        return RequestDecoder(_from_client, limits)
+
+    def reader(
+        self, requests: Sequence[Message], request: RequestHead, limits: Limits, *, failed: bool
+    ) -> AnswerReader:
+        """See `LlmCodec`."""
+        return ConversationReader(requests, limits, failed=failed)
+
+    def texts(self, message: Message, limits: Limits) -> Sequence[Piece] | Opaque:
+        """The texts of a request; an answer has none."""
+        if not isinstance(message, ConversationRequest):
+            return ()
+        try:
+            pieces = [place.piece for place in places_in(_items(message.value), "items", message.raw)]
+        except Malformed as fault:
+            return unreadable(fault, message.raw)
+        return too_many_values(pieces, limits) or pieces
+
+    def with_texts(self, message: Message, texts: Mapping[int, str]) -> Message:
+        """A request with other texts."""
+        assert isinstance(message, ConversationRequest), "nothing else has texts of its own"
+        places = places_in(_items(message.value), "items", message.raw)
+        return ConversationRequest(*llm_found.with_texts(message.value, message.raw, places, texts, beside))
+
+
+def _from_client(value: Any, raw: bytes) -> Message:
+    """The message that a client's JSON value is. Never raises."""
+    try:
+        if not isinstance(value, dict):
+            reject("a request must be an object")
+        check_keys(value, _REQUEST)
+        for item in _items(value):
+            tuple(references_in(item))
+        if tools_in(_items(value)):
+            return Opaque("conversation-tools", "a conversation that brings tools along is not read", raw=raw)
+    except Malformed as fault:
+        return unreadable(fault, raw)
+    return ConversationRequest(value, raw)
+
+
+def _items(value: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    return objects(value.get("items"), "items")
