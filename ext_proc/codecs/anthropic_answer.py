@@ -31,7 +31,7 @@ from ext_proc.codecs.anthropic_messages import (
     read_usage,
     unreadable,
 )
-from ext_proc.codecs.anthropic_stored import container_in
+from ext_proc.codecs.anthropic_stored import handed_out_by
 from ext_proc.codecs.anthropic_texts import (
     DELTAS,
     changes_for,
@@ -159,7 +159,7 @@ class MessageReader(Reader):
         if kind == "message_start":
             self._started = True
             started = _object(value, "message")
-            container_in(started)
+            handed_out_by(started)
             if started.get("content"):
                 raise Malformed("a message must start without content")
         elif kind == "content_block_start":
@@ -175,7 +175,7 @@ class MessageReader(Reader):
             return self._channels.end((_index(value),)), ()
         elif kind == "message_delta":
             delta = _object(value, "delta")
-            container_in(delta)
+            handed_out_by(delta)
             self._worse(_ENDINGS.get(text_of(delta, "stop_reason"), Outcome.OK))
         elif kind == "message_stop":
             return self._channels.finish(), ()

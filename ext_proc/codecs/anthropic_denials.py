@@ -29,7 +29,8 @@ _TYPES = {
 
 
 def error_object(deny: Deny, trail_id: str, status: int) -> dict[str, Any]:
-    """Anthropic's error object, and why beside it; `Deny.code` has no place in it, for codes are words here."""
+    """Anthropic's error object, and why beside it; `Deny.data` are its details, where its clients look. `Deny.code` has
+    no place in it, for codes are words here."""
     kind = "api_error" if status >= 500 and status not in _TYPES else _TYPES.get(status, "invalid_request_error")
-    why: dict[str, Any] = {"trail": trail_id, "reason": deny.reason, **({"data": deny.data} if deny.data else {})}
-    return {"type": "error", "error": {"type": kind, "message": deny.message, "gatehouse": why}}
+    error = {"type": kind, "message": deny.message, "gatehouse": {"trail": trail_id, "reason": deny.reason}}
+    return {"type": "error", "error": {**error, **({"details": deny.data} if deny.data else {})}}

@@ -10,7 +10,7 @@ Rules:
 
 Sources: Anthropic, Messages API, count tokens, compaction, refusals and fallback.
 
-Not here: bytes (anthropic_answer.py), texts (anthropic_texts.py), tools (anthropic_hosted_tools.py), containers
+Not here: bytes (anthropic_answer.py), texts (anthropic_texts.py), tools (anthropic_hosted_tools.py), what is kept
 (anthropic_stored.py).
 """
 
@@ -21,7 +21,7 @@ from typing import Any
 
 from ext_proc.codecs.anthropic_calls import AnthropicCalls
 from ext_proc.codecs.anthropic_hosted_tools import added_tools, hosted_tools
-from ext_proc.codecs.anthropic_stored import container_in
+from ext_proc.codecs.anthropic_stored import handed_out_by, references_of
 from ext_proc.codecs.llm_changes import Named, Settable, Told
 from ext_proc.codecs.llm_fields import as_object, check_flag, check_keys, check_number, objects, reject, text_of
 from ext_proc.codecs.llm_offers import objects_in, offered_in
@@ -53,7 +53,17 @@ _SETTINGS: Mapping[Setting, Path] = {
 _NUMBERS = frozenset({Setting.TEMPERATURE, Setting.TOP_P})
 _REQUEST = frozenset(
     {"model", "messages", "system", "stream", "max_tokens", "temperature", "top_p", "top_k", "stop_sequences"}
-    | {"tools", "tool_choice", "thinking", "mcp_servers", "metadata", "output_config", "container", "fallbacks"}
+    | {
+        "tools",
+        "tool_choice",
+        "thinking",
+        "mcp_servers",
+        "metadata",
+        "output_config",
+        "container",
+        "fallbacks",
+        "thread",
+    }
 )
 _TURN = frozenset({"role", "content"})
 _FALLBACK = frozenset({"model", "max_tokens"})
@@ -90,8 +100,13 @@ class MessagesRequest(Prompted, Settable):
 
     @property
     def references(self) -> Sequence[StoredObject]:
-        """The container that it is to go on in."""
-        return container_in(self.value)
+        """The thread and the container that it is to go on in."""
+        return references_of(self.value)
+
+    @property
+    def keeps_answer(self) -> bool:
+        """Whether the conversation is kept under the answer's id."""
+        return self.value.get("thread") is not None
 
     def setting_at(self, setting: Setting) -> Sequence[Path]:
         """See `Settable`; that of every model."""
@@ -116,6 +131,11 @@ class CountRequest(Named, TokenCount):
     @property
     def method(self) -> str:
         return "count_tokens"
+
+    @property
+    def references(self) -> Sequence[StoredObject]:
+        """The thread and the container that the request would go on in."""
+        return references_of(self.value)
 
 
 class Counted(TokenCounted):
@@ -156,8 +176,8 @@ class MessageAnswer(_Answer, Completion):
 
     @property
     def handed_out(self) -> Sequence[StoredObject]:
-        """The container that it used."""
-        return container_in(self.value)
+        """What it names that requests can refer to."""
+        return handed_out_by(self.value)
 
     @property
     def finish_reasons(self) -> Sequence[str]:
@@ -194,9 +214,10 @@ class MessageEvent(_Answer, CompletionChunk):
 
     @property
     def handed_out(self) -> Sequence[StoredObject]:
-        """The container that the message used, where this event says."""
-        delta = self.value.get("delta")
-        return (*container_in(self._started), *(container_in(delta) if isinstance(delta, Mapping) else ()))
+        """What it names that requests can refer to; most events name nothing."""
+        kind = self.value.get("type")
+        holder = self._started if kind == "message_start" else self.value["delta"] if kind == "message_delta" else {}
+        return handed_out_by(holder)
 
     @property
     def finish_reasons(self) -> Sequence[str]:
@@ -245,7 +266,7 @@ def check_answer(value: Any) -> Mapping[str, Any]:
     check_keys(value, _ANSWER)
     if not isinstance(value.get("stop_reason"), str | None):
         reject("stop_reason must be a string")
-    container_in(value)
+    handed_out_by(value)
     return value
 
 
@@ -319,4 +340,4 @@ def _check_request(value: Any) -> None:
     for setting in _NUMBERS:
         check_number(value.get(setting), setting)
     hosted_tools(value)
-    container_in(value)
+    references_of(value)

@@ -5,6 +5,7 @@ Rules:
   its id in its path, and is opaque.
 - Its items are those of a Responses request: the same texts, the same references. With a tool that the provider runs
   itself it is opaque, for the conversation would bring that into requests that do not show it.
+- So is what has other members: another API has this path, too (Mistral), and generates.
 
 Source: OpenAI, Conversations API.
 
@@ -172,8 +173,8 @@ def _from_client(value: Any, raw: bytes) -> Message:
         check_keys(value, _REQUEST)
         for item in _items(value):
             tuple(references_in(item))
-        if tools_in(_items(value)):
-            return Opaque("conversation-tools", "a conversation that brings tools along is not read", raw=raw)
+        if tools_in(_items(value)) or value.keys() - _REQUEST:
+            return Opaque("conversation-unread", "a conversation with this in it is not read", raw=raw)
     except Malformed as fault:
         return unreadable(fault, raw)
     return ConversationRequest(value, raw)

@@ -19,6 +19,7 @@ class StoredKind(enum.StrEnum):
     RESPONSE = "response"  # OpenAI: an answer with all that was before it
     ITEM = "item"  # OpenAI: a part of an answer
     CONVERSATION = "conversation"  # OpenAI
+    THREAD = "thread"  # Anthropic: an answer with all that was before it
     CONTAINER = "container"  # OpenAI, Anthropic: where code runs, with its files
     AUDIO = "audio"  # OpenAI: what was spoken in an answer
     CACHE = "cache"  # Gemini: contents that many requests begin with

@@ -14,9 +14,11 @@ Rules:
 - A task's id opens `tasks/get`, `tasks/result`, `tasks/cancel` and `tasks/update` to the principals that got it, at the
   server that they got it from; otherwise -32602, task not found. A principal sees its own tasks in `tasks/list`, and
   subscribes to its own in `subscriptions/listen`.
-- What a model's provider keeps (OpenAI's responses, their items, conversations; containers; audio) is bound before the
-  answer that names it leaves. A request that refers to another's, or to what nobody has, is answered as by a provider
-  that has no such thing (OpenAI: 400 for a response, 404 for all else), and does not reach it.
+- What a model's provider keeps (OpenAI's responses, their items, conversations and speech, Anthropic's threads, both's
+  containers) is bound before the answer or the event that names it leaves. A request that refers to another's, or to
+  what nobody has, is answered as by a provider that has no such thing (400 for a response, 404 for all else), and does
+  not reach it. An answer that is not kept (`store: false`) takes no place, and an item of the input that says what it
+  was refers to nothing. Gemini's caches are made on paths that are opaque: nobody has them (`stored.unknown`).
 - The server is the route's `server`, or else the route: routes that lead to one server should name it alike.
 - The principal is the subject with its issuer, whoever acts for it. All callers that nobody vouches for are one
   principal, for they cannot be told apart; `anonymous: deny` hands them nothing.
@@ -103,7 +105,8 @@ class Parameters(BaseModel, extra="forbid"):
         "principal.",
     )
     stored: Stored = Field(
-        default=Stored(), description="What models' providers keep: responses, items, conversations, containers, audio."
+        default=Stored(),
+        description="What models' providers keep: responses, items, conversations, threads, containers, speech, caches.",
     )
 
 

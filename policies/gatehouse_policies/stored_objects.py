@@ -1,4 +1,4 @@
-"""What models' providers keep, and whose it is: responses, items, conversations, containers, audio, caches.
+"""What models' providers keep, and whose it is: responses, threads, items, containers, caches.
 
 Rules:
 - What an answer names is bound to the principal before the answer, or its event, leaves: the first has it. What another
@@ -38,17 +38,14 @@ from gatehouse_policies.owned_ids import Bound, claim, claim_all, prolong
 _MOST = 1024  # things that one request refers to
 _AT_ONCE = 64  # keys of one operation
 _MOST_SEEN = 2048  # things that one exchange remembers
-_WITH_THE_ANSWER = (StoredKind.RESPONSE, StoredKind.ITEM)
+_WITH_THE_ANSWER = (StoredKind.RESPONSE, StoredKind.ITEM, StoredKind.THREAD)
 
-# OpenAI's own word, which clients look for to begin anew. The others have none.
-_NO_RESPONSE = Deny("previous_response_not_found", "previous response not found", status=400)
+# One answer for each, whatever the reason. Two say what official clients look for to begin anew: OpenAI's in the code,
+# Anthropic's in the details.
 _NOT_FOUND: Mapping[StoredKind, Deny] = {
-    StoredKind.RESPONSE: _NO_RESPONSE,
-    **{
-        kind: Deny(f"{kind}-unknown", f"{kind} not found", status=404)
-        for kind in StoredKind
-        if kind is not StoredKind.RESPONSE
-    },
+    **{kind: Deny(f"{kind}-unknown", f"{kind} not found", status=404) for kind in StoredKind},
+    StoredKind.RESPONSE: Deny("previous_response_not_found", "previous response not found", status=400),
+    StoredKind.THREAD: Deny("thread-unknown", "thread not found", status=404, data={"error_code": "thread_not_found"}),
 }
 _TOO_MANY = Deny("references-too-many", "this request refers to too many stored objects", status=400)
 _TOO_MUCH = Deny("stored-too-many", "this caller has too many stored objects here", status=429)

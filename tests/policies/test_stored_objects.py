@@ -426,6 +426,25 @@ def test_a_container_of_anthropics_is_its_principals(streamed: bool) -> None:
     assert (stolen.client.status, stolen.client.json["error"]["type"]) == (404, "not_found_error")
 
 
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+def test_a_thread_of_anthropics_is_its_principals(streamed: bool) -> None:
+    here = Provider(policy(), codecs=[AnthropicCodec()])
+    spoken: Any = messages.whole(messages.text("x"))
+    if streamed:
+        spoken = b"".join(map(messages.event, [messages.start(), {"type": "message_stop"}]))
+    begun = messages.asking(thread={"type": "create"}, stream=streamed)
+    asked = messages.asking(thread={"type": "continue", "previous_message_id": "msg_1"})
+    plain = here.ask(ANN, spoken, path="/v1/messages", sent=messages.asking(stream=streamed))
+    assert not reason(plain)
+    assert reason(here.ask(ANN, path="/v1/messages", sent=asked)) == "thread-unknown", "nothing was kept"
+    assert not reason(here.ask(ANN, spoken, path="/v1/messages", sent=begun))
+    assert not reason(here.ask(ANN, messages.whole(messages.text("x")), path="/v1/messages", sent=asked))
+    stolen = here.ask(BOB, path="/v1/messages", sent=asked)
+    assert (reason(stolen), went_on(stolen)) == ("thread-unknown", False)
+    assert stolen.client is not None
+    assert stolen.client.json["error"]["details"] == {"error_code": "thread_not_found"}, "as official clients expect"
+
+
 def test_a_cache_is_made_elsewhere_and_is_as_the_bundle_says() -> None:
     path, asked = "/v1beta/models/m:generateContent", gemini.asking(cachedContent="cachedContents/c")
     for unknown, expected in (("deny", ["cache-unknown"] * 2), ("adopt", ["", "cache-unknown"]), ("allow", ["", ""])):

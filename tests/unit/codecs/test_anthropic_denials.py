@@ -43,10 +43,10 @@ def test_a_denial_is_anthropics_error_object_with_the_trails_id() -> None:
     reply = ANTHROPIC.codec.denial([(ASKED, deny)], ANTHROPIC.head(), "t1")
     assert (reply.status, reply.details) == (403, "a")
     assert reply.headers == (("content-type", b"application/json"), ("retry-after", b"3"))
-    why = {"trail": "t1", "reason": "a", "data": {"limit": 5}}
+    why = {"trail": "t1", "reason": "a"}
     assert json.loads(reply.body) == {
         "type": "error",
-        "error": {"type": "permission_error", "message": "b", "gatehouse": why},
+        "error": {"type": "permission_error", "message": "b", "gatehouse": why, "details": {"limit": 5}},
     }
 
 

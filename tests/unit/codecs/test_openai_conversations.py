@@ -101,10 +101,11 @@ def test_what_should_be_text_and_is_not_is_malformed() -> None:
     assert found.malformed
 
 
-def test_a_conversation_that_would_bring_a_hosted_tool_along_is_opaque() -> None:
-    message = CONVERSATIONS.read({"items": [HOSTED]})
+@pytest.mark.parametrize("fields", [{"items": [HOSTED]}, {"inputs": "hello", "model": "m"}, {"items": [], "x": 1}])
+def test_what_brings_hosted_tools_along_or_is_another_apis_is_opaque(fields: dict[str, Any]) -> None:
+    message = CONVERSATIONS.read(fields)
     assert isinstance(message, Opaque)
-    assert (message.reason, message.malformed) == ("conversation-tools", False)
+    assert (message.reason, message.malformed) == ("conversation-unread", False)
 
 
 def test_an_answer_names_the_conversation() -> None:
