@@ -379,14 +379,15 @@ REQUIREMENTS: dict[str, Requirement] = {
         (f"{E}test_sessions.py", "tests/policies/test_session_binding.py"),
     ),
     "stored-objects": Requirement(
-        "What a model's provider keeps under an id (a response, an item, a conversation, a thread, a container, speech) "
-        "is unknown to any principal but the one that it was handed to, in the provider's own words; it is bound before "
-        "the answer or the event that names it leaves, and nothing of such a request reaches the provider.",
-        "OpenAI, Responses API (conversation state), Conversations API, chat completions (audio); Anthropic, Messages API "
-        "(container, threads); Google, Gemini API (cachedContent)",
+        "What a model's provider keeps under an id (a response, an item, a conversation, a thread, a container, "
+        "speech) is unknown to any principal but the one that it was handed to, in the provider's own words; it is "
+        "bound before the answer or the event that names it leaves; nothing of such a request reaches the provider.",
+        "OpenAI, Responses API (conversation state), Conversations API, chat completions (audio); Anthropic, Messages "
+        "API (container, threads); Google, Gemini API (cachedContent)",
         (
             f"{E}test_stored_objects.py",
             "tests/policies/test_stored_objects.py",
+            "tests/policies/test_stored_objects_formats.py",
             "tests/unit/codecs/test_openai_responses_stored.py",
             "tests/unit/codecs/test_openai_conversations.py",
             "tests/unit/codecs/test_openai_chat_stored.py",

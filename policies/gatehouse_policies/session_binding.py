@@ -106,7 +106,7 @@ class Parameters(BaseModel, extra="forbid"):
     )
     stored: Stored = Field(
         default=Stored(),
-        description="What models' providers keep: responses, items, conversations, threads, containers, speech, caches.",
+        description="What models' providers keep: responses, items, conversations, threads, containers, speech.",
     )
 
 
