@@ -1,4 +1,4 @@
-"""What a provider keeps belongs to whom it was handed to, through a real Envoy, with OpenAI's official client.
+"""What a provider keeps belongs to whom it was handed to, through a real Envoy, with official clients.
 
 Rules:
 - The provider behind knows no caller: it goes on with any response, item or conversation that anybody names.
@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import anthropic
 import httpx2
 import openai
 import pytest
@@ -20,6 +21,7 @@ import pytest
 from tests.envoy.harness import Running, Stacks
 from tests.envoy.observed import decisions, mark
 from tests.envoy.upstream import Connection, Request, Script, json_body, pieces
+from tests.unit.codecs import anthropic_building as messages
 from tests.unit.codecs.openai_responses_building import answer, encoded_event, event, says
 
 BUNDLE = """
@@ -28,6 +30,7 @@ kind: Bundle
 metadata: {name: stored, revision: "1"}
 store: {hosts: one, embedded: {path: stored.db}}
 routes:
+  - {name: threads, match: {path: /v1/messages}, protocol: anthropic, policies: [stored]}
   - {name: models, match: {path: /v1}, protocol: openai, policies: [stored]}
 policies:
   - {name: stored, type: session-binding, parameters: {affinity: session, anonymous: deny}}
@@ -45,6 +48,8 @@ def provider() -> Script:
         if request.path == "/v1/conversations":
             kept = {"id": f"conv_{number}", "object": "conversation", "created_at": 1, "metadata": {}}
             return await json_body(kept)(request, connection)
+        if request.path.startswith("/v1/messages"):
+            return await json_body(messages.whole(messages.text("hello"), id=f"msg_{number}"))(request, connection)
         item = says("hello", id=f"msg_{number}")
         spoken = answer(item, id=f"resp_{number}", parallel_tool_calls=True, tool_choice="auto", tools=[])
         if asked.get("conversation"):
@@ -165,3 +170,24 @@ def test_who_is_not_known_gets_nothing_that_is_kept(running: Running) -> None:
         respond(running, "")
     assert len(running.upstream.requests) == seen
     assert respond(running, "", store=False).output_text == "hello"
+
+
+def test_a_thread_of_anthropics_is_gone_on_with_by_its_principal_and_begun_anew_by_another(running: Running) -> None:
+    callers = ["ann", "ann", "bob", "bob"]
+
+    def named(request: httpx2.Request) -> None:
+        request.headers["authorization"] = f"Bearer {running.stack.token(callers.pop(0))}"
+
+    with (
+        httpx2.Client(trust_env=False, timeout=20.0, event_hooks={"request": [named]}) as http,
+        anthropic.Anthropic(api_key="x", base_url=running.stack.url, max_retries=0, http_client=http) as models,
+    ):
+        thread = models.beta.messages.thread(model="m", max_tokens=9)
+        for said in ("one", "two", "three"):
+            thread.send({"role": "user", "content": said})
+    sent = [json.loads(request.body) for request in running.upstream.requests[-3:]]
+    assert [request["thread"]["type"] for request in sent] == ["create", "continue", "create"]
+    assert [len(request["messages"]) for request in sent] == [1, 1, 5], (
+        "what is not Bob's is not continued but told anew"
+    )
+    assert callers == [], "the third turn was refused once"
