@@ -38,6 +38,7 @@ from ext_proc.messages import (
     OfferedFunction,
     Opaque,
     Setting,
+    StoredKind,
     StoredObject,
     TokenCount,
     TokenCounted,
@@ -97,6 +98,11 @@ class MessagesRequest(Prompted, Settable):
     def offered_functions(self) -> Iterator[OfferedFunction]:
         """The client's own functions, and those that messages bring."""
         return offered_in([*objects_in(self.value.get("tools")), *added_tools(self.value)])
+
+    @property
+    def rounds(self) -> int | None:
+        """See `Generation.rounds`; not known where a thread is gone on with."""
+        return None if any(thing.kind is StoredKind.THREAD for thing in self.references) else super().rounds
 
     @property
     def references(self) -> Sequence[StoredObject]:

@@ -60,6 +60,7 @@ def test_a_request_tells_the_thread_that_it_continues(thread: Any, expected: Thi
     request = ANTHROPIC.read(asking(thread=thread))
     assert isinstance(request, Generation)
     assert (request.references, request.keeps_answer) == (expected, kept)
+    assert request.rounds == (None if expected else 0), "the rest of what was said stands in the thread"
 
 
 @pytest.mark.parametrize(("container", "reason"), OTHERS)
