@@ -120,6 +120,7 @@ class StoredOwnership:
                 if self._unknown == "deny":
                     return _NOT_FOUND[thing.kind]
                 unknown.append((thing, key))
+                self._remember(thing, seen)  # what is anybody's stays so, though the answer names it again
                 continue
             bound = Bound.read(entry)
             if bound.principal != principal(ctx):
@@ -166,7 +167,6 @@ class StoredOwnership:
             claimed = await claim(key, seen.affinity if self._follows else "", self._quota, ctx)
             if not claimed:
                 return _TOO_MUCH if claimed is None else _NOT_FOUND[thing.kind]
-            self._remember(thing, seen)
         return None
 
     def _is_stranger(self, ctx: Context[Any]) -> bool:

@@ -229,7 +229,8 @@ def test_nothing_is_adopted_by_a_request_that_is_refused() -> None:
 def test_what_nobody_has_is_anybodys_where_the_bundle_says_so_and_what_somebody_has_is_not() -> None:
     here = kept(stored={"unknown": "allow"})
     for claims in (ANN, BOB):
-        assert not reason(here.ask(claims, answered(id="resp_2"), conversation="conv_old"))
+        spoken = answered(id="resp_2", conversation={"id": "conv_old"})
+        assert not reason(here.ask(claims, spoken, conversation="conv_old"))
     assert reason(here.ask(BOB, previous_response_id="resp_1")) == "previous_response_not_found"
 
 
