@@ -23,6 +23,7 @@ from ext_proc.codecs.openai_completions import OpenAiCompletionsCodec
 from ext_proc.codecs.openai_conversations import OpenAiConversationsCodec
 from ext_proc.codecs.openai_embeddings import OpenAiEmbeddingsCodec
 from ext_proc.codecs.openai_responses import OpenAiResponsesCodec
+from ext_proc.codecs.openai_stored import OpenAiStoredCodec
 from ext_proc.messages import (
     A2aMessage,
     CardFetch,
@@ -33,6 +34,7 @@ from ext_proc.messages import (
     McpTransport,
     Message,
     ModelListing,
+    StoredRequest,
     TokenCount,
 )
 
@@ -54,6 +56,7 @@ def _openai() -> tuple[Codec, ...]:
     return (
         OpenAiChatCodec(),
         OpenAiResponsesCodec(),
+        OpenAiStoredCodec(),
         OpenAiConversationsCodec(),
         OpenAiCompletionsCodec(),
         OpenAiEmbeddingsCodec(),
@@ -73,11 +76,13 @@ PROTOCOLS = {
             McpByBody(),
         ),
         requests=(
-            *(Generation, TokenCount, Embedding, ConversationStart, ModelListing),
+            *(Generation, TokenCount, Embedding, ConversationStart, StoredRequest, ModelListing),
             *(A2aMessage, CardFetch, McpMessage, McpTransport),
         ),
     ),
     "gemini": Protocol(codecs=lambda: (GeminiCodec(),), requests=(Generation, TokenCount, Embedding)),
     "mcp": Protocol(codecs=lambda: (McpCodec(),), requests=(McpMessage, McpTransport)),
-    "openai": Protocol(codecs=_openai, requests=(Generation, Embedding, ConversationStart, ModelListing)),
+    "openai": Protocol(
+        codecs=_openai, requests=(Generation, Embedding, ConversationStart, StoredRequest, ModelListing)
+    ),
 }

@@ -4,7 +4,7 @@ Rules:
 - Codecs are asked in their order. The first that says YES by the headers reads the request, unless others say MAYBE:
   they wait for the body, and the first that finds itself in it reads it. A path is a caller's choice, and many servers
   take whatever stands behind their own: JSON-RPC is JSON-RPC's on the paths of models, too. So is a GET that asks for a
-  stream of events, or names a session.
+  stream of events, or names a session. What a provider keeps is its own by its path, unless a session is named.
 - In doubt a codec takes a body: what is broken, or could be read as its own by somebody, is then malformed and denied,
   where one that nobody takes might be let through unread.
 
@@ -21,9 +21,12 @@ from ext_proc.codecs.a2a_names import is_a2a_call
 from ext_proc.codecs.codec import Codec, Match
 from ext_proc.codecs.jsonrpc_claims import is_marked
 from ext_proc.codecs.mcp import McpCodec
+from ext_proc.codecs.openai_stored import OpenAiStoredCodec
 from ext_proc.framing.json_view import JsonError, parse
 from ext_proc.limits import DEFAULTS
 from ext_proc.messages import HeadersOnly, RequestHead
+
+SESSION = "mcp-session-id"
 
 
 @runtime_checkable
@@ -45,7 +48,8 @@ def candidates(codecs: Sequence[Codec], head: RequestHead) -> Sequence[Codec]:
     found = [(codec, codec.matches(head)) for codec in codecs]
     sure = [codec for codec, match in found if match is Match.YES]
     if len(sure) > 1:
-        sure = [next((codec for codec in sure if isinstance(codec, McpByBody)), sure[0])]
+        kept = OpenAiStoredCodec if SESSION not in head.headers else McpByBody
+        sure = [next((codec for kind in (kept, McpByBody) for codec in sure if isinstance(codec, kind)), sure[0])]
     return (*sure, *(codec for codec, match in found if match is Match.MAYBE))
 
 
@@ -84,7 +88,7 @@ class McpByBody(McpCodec):
     def matches(self, head: RequestHead) -> Match:
         """MAYBE for a POST of JSON; GET and DELETE as MCP has them, and a GET that names a session."""
         found = super().matches(head)
-        if head.method == "GET" and "mcp-session-id" in head.headers:
+        if head.method == "GET" and SESSION in head.headers:
             return Match.YES
         return Match.MAYBE if found is Match.YES and head.method == "POST" else found
 

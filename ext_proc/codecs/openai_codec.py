@@ -2,7 +2,7 @@
 
 Rules:
 - A path's end tells the format, for deployments and gateways put what they like before it. What no codec names is
-  opaque: a stored response, one model, files, images, sound.
+  opaque: a stored chat, one model, files, images, sound.
 
 Not here: any of the formats (openai_chat.py, openai_responses.py, openai_conversations.py, openai_completions.py,
 openai_embeddings.py); what all models' codecs have in common (llm_codec.py).

@@ -1,8 +1,8 @@
 """OpenAI's codec for conversations: what begins one, with items that may be there from the start.
 
 Rules:
-- What is read: POST of plain JSON to a path that ends in /v1/conversations. All that is done with one conversation has
-  its id in its path, and is opaque.
+- What is read: POST of plain JSON to a path that ends in /v1/conversations. What is done with one conversation has its
+  id in its path (openai_stored.py), or is opaque.
 - Its items are those of a Responses request: the same texts, the same references. With a tool that the provider runs
   itself it is opaque, for the conversation would bring that into requests that do not show it.
 - So is what has other members: another API has this path, too (Mistral), and generates.

@@ -1,8 +1,8 @@
 """OpenAI's codec for the Responses API.
 
 Rules:
-- What is read: POST of plain JSON to a path that ends in /responses. Fetching, cancelling, compacting or deleting a
-  stored answer is opaque, and so is counting its tokens.
+- What is read: POST of plain JSON to a path that ends in /responses. Compacting a stored answer is opaque, and so
+  is counting its tokens.
 
 Not here: messages (openai_responses_messages.py), what an answer says (openai_responses_answer.py), texts
 (openai_responses_texts.py), frames (llm_frames.py), what all of OpenAI's have in common (openai_codec.py).

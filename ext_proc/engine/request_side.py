@@ -156,6 +156,10 @@ class RequestSide:
     def _on_transport_message(self, codec: Codec, message: Message, head: RequestHead) -> Steps:
         scope = self.scope
         assert scope.route is not None
+        if not message.passes_unguarded and not scope.route.pipeline.holds_all(Stage.REQUEST, (type(message),)):
+            undecided = Opaque("unguarded-request", "no policy here tells whether this caller may ask for this")
+            self._pass_or_deny(undecided, allowed=True)
+            return
         if not head.end_of_stream:
             # It may be empty all the same, which only its end tells; and modes that are not ours may not tell of it.
             if content_length(head.headers) or scope.override(NOTHING_MORE) is None:

@@ -74,7 +74,7 @@ from ext_proc.messages.mcp_headers import HeadersOnly, ToolHeaders
 from ext_proc.messages.mcp_servers import DiscoverResult, InitializeResult
 from ext_proc.messages.prompt import PromptPart
 from ext_proc.messages.proposals import Proposals, ProposedCall
-from ext_proc.messages.stored import StoredKind, StoredObject
+from ext_proc.messages.stored import StoredAnswer, StoredKind, StoredObject, StoredRequest
 
 __all__ = [
     "A2aAnswer",
@@ -142,8 +142,10 @@ __all__ = [
     "ServerRequest",
     "SessionEnd",
     "Setting",
+    "StoredAnswer",
     "StoredKind",
     "StoredObject",
+    "StoredRequest",
     "StreamOpen",
     "SubscriptionsListen",
     "TaskListing",

@@ -61,12 +61,14 @@ class Message:
         kind: the class, for CEL and logs.
         names: the routing fact that `target` is ("tool", "model"); "" where nothing is routed by it.
         texts: the kinds of text that such a message may hold, for policies with `on_text`.
+        passes_unguarded: whether a request goes on where no policy has a say about it; else it is as opaque there.
     """
 
     __slots__ = ("raw",)
     kind: ClassVar[str] = "message"
     names: ClassVar[str] = ""
     texts: ClassVar[frozenset[ChannelKind]] = frozenset()
+    passes_unguarded: ClassVar[bool] = True
 
     def __init__(self, raw: bytes) -> None:
         self.raw = raw

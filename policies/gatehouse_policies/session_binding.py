@@ -18,7 +18,8 @@ Rules:
   containers) is bound before the answer or the event that names it leaves. A request that refers to another's, or to
   what nobody has, is answered as by a provider that has no such thing (400 for a response, 404 for all else), and does
   not reach it. An answer that is not kept (`store: false`) takes no place, and an item of the input that says what it
-  was refers to nothing. Gemini's caches are made on paths that are opaque: nobody has them (`stored.unknown`).
+  was refers to nothing. To fetch, cancel or delete a response or a conversation is to refer to it. Gemini's caches are
+  made on paths that are opaque: nobody has them (`stored.unknown`).
 - The server is the route's `server`, or else the route: routes that lead to one server should name it alike.
 - The principal is the subject with its issuer, whoever acts for it. All callers that nobody vouches for are one
   principal, for they cannot be told apart; `anonymous: deny` hands them nothing.
@@ -39,7 +40,15 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from ext_proc.messages import Completion, ConversationStart, ConversationStarted, McpRequest, McpResult, ModelRequest
+from ext_proc.messages import (
+    Completion,
+    ConversationStart,
+    ConversationStarted,
+    McpRequest,
+    McpResult,
+    ModelRequest,
+    StoredRequest,
+)
 from ext_proc.policy import Context, Deny, Key, Mutation, Period, Policy, Verdict, Write
 from gatehouse_policies.caller_quota import Quota, digest, principal
 from gatehouse_policies.mcp_headers import speaks_modern
@@ -164,7 +173,9 @@ class SessionBinding(Policy[Parameters, State]):
             ctx.state.affinity = digest("affinity", ctx.state.session or ctx.trail_id)
         return Mutation(facts={"affinity": ctx.state.affinity}) if mode != "off" else None
 
-    async def on_request(self, message: McpRequest | ModelRequest | ConversationStart, ctx: Context[State]) -> Verdict:
+    async def on_request(
+        self, message: McpRequest | ModelRequest | ConversationStart | StoredRequest, ctx: Context[State]
+    ) -> Verdict:
         before = ctx.state.affinity
         asked = self._of_mcp(message, ctx) if isinstance(message, McpRequest) else self._stored.refuses(message, ctx)
         verdict = await asked

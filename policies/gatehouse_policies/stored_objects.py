@@ -11,8 +11,8 @@ Rules:
 - The provider is the route's `server`, or else the route.
 - Kept are digests, while they are in use and for `expires` after it; what one principal may have is bounded.
 
-Not here: where a format has such ids (ext_proc.messages: `references`, `handed_out`); what is done with a stored answer
-on paths of its own, which is opaque; sessions and tasks (session_binding.py).
+Not here: where a format has such ids (ext_proc.messages: `references`, `handed_out`), sessions and tasks
+(session_binding.py).
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from ext_proc.messages import (
     ModelRequest,
     StoredKind,
     StoredObject,
+    StoredRequest,
 )
 from ext_proc.policy import Context, Deny, Entry, Key, Period
 from gatehouse_policies.caller_quota import Quota, digest, principal
@@ -47,9 +48,14 @@ _NOT_FOUND: Mapping[StoredKind, Deny] = {
     StoredKind.RESPONSE: Deny("previous_response_not_found", "previous response not found", status=400),
     StoredKind.THREAD: Deny("thread-unknown", "thread not found", status=404, data={"error_code": "thread_not_found"}),
 }
+_NO_RESPONSE = Deny("response-unknown", "response not found", status=404)
 _TOO_MANY = Deny("references-too-many", "this request refers to too many stored objects", status=400)
 _TOO_MUCH = Deny("stored-too-many", "this caller has too many stored objects here", status=429)
 _STRANGER = Deny("caller-unknown", "this is for callers that are known")
+
+
+# What may refer to something that is kept.
+Referring = ModelRequest | ConversationStart | StoredRequest
 
 
 class Stored(BaseModel, extra="forbid"):
@@ -104,8 +110,14 @@ class StoredOwnership:
         self._anonymous = anonymous
         self._follows = follows
 
-    async def refuses(self, message: ModelRequest | ConversationStart, ctx: Context[Any]) -> Deny | None:
+    async def refuses(self, message: Referring, ctx: Context[Any]) -> Deny | None:
         """Why a request may not go on, or None."""
+        denial = await self._refuses(message, ctx)
+        # What is asked for by its path is not there; what a request goes on with has words of its own.
+        fetched = isinstance(message, StoredRequest) and denial is _NOT_FOUND[StoredKind.RESPONSE]
+        return _NO_RESPONSE if fetched else denial
+
+    async def _refuses(self, message: Referring, ctx: Context[Any]) -> Deny | None:
         seen: Seen = ctx.state
         seen.kept = not isinstance(message, Generation) or message.keeps_answer
         referred = message.references

@@ -44,6 +44,8 @@ def provider() -> Script:
     """Answers with ids that it never gave before."""
 
     async def script(request: Request, connection: Connection) -> None:
+        if not request.body:
+            return await kept_by_path(request, connection)
         asked, number = json.loads(request.body), next(_NUMBERS)
         if request.path == "/v1/conversations":
             kept = {"id": f"conv_{number}", "object": "conversation", "created_at": 1, "metadata": {}}
@@ -66,6 +68,18 @@ def provider() -> Script:
         return await pieces([encoded_event(value) for value in numbered])(request, connection)
 
     return script
+
+
+async def kept_by_path(request: Request, connection: Connection) -> None:
+    """Answers whoever knows an id."""
+    id = request.path.partition("?")[0].removesuffix("/cancel").rpartition("/")[2]
+    kept = answer(says("kept"), id=id, parallel_tool_calls=True, tool_choice="auto", tools=[])
+    if request.method == "DELETE":
+        return await json_body({"id": id, "object": "response", "deleted": True})(request, connection)
+    if "stream=true" not in request.path:
+        return await json_body(kept)(request, connection)
+    values = [event("response.created", response=kept), event("response.completed", response=kept)]
+    return await pieces([encoded_event(value) for value in values])(request, connection)
 
 
 @pytest.fixture
@@ -191,3 +205,30 @@ def test_a_thread_of_anthropics_is_gone_on_with_by_its_principal_and_begun_anew_
         "what is not Bob's is not continued but told anew"
     )
     assert callers == [], "the third turn was refused once"
+
+
+def test_a_response_in_the_background_is_fetched_cancelled_and_deleted_by_whom_it_was_given_to(
+    running: Running,
+) -> None:
+    begun = respond(running, "ann", background=True)
+    with client(running, "ann") as models:
+        assert models.responses.retrieve(begun.id).output_text == "kept"
+        with models.responses.retrieve(begun.id, stream=True) as events:
+            assert [each.type for each in events] == ["response.created", "response.completed"]
+        assert models.responses.cancel(begun.id).id == begun.id
+        models.responses.delete(begun.id)
+    assert [request.method for request in running.upstream.requests[-4:]] == ["GET", "GET", "POST", "DELETE"]
+
+
+def test_nobody_else_fetches_cancels_or_deletes_it(running: Running) -> None:
+    begun = respond(running, "ann", background=True)
+    seen = len(running.upstream.requests)
+    with client(running, "bob") as models:
+        ways = (models.responses.retrieve, models.responses.cancel, models.responses.delete)
+        for way in ways:
+            for id in (begun.id, "resp_never"):
+                with pytest.raises(openai.NotFoundError, match="response not found"):
+                    way(id)
+        with pytest.raises(openai.NotFoundError), models.responses.retrieve(begun.id, stream=True):
+            pass
+    assert len(running.upstream.requests) == seen

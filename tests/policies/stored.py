@@ -11,6 +11,7 @@ from typing import Any
 
 from ext_proc.codecs.codec import Codec
 from ext_proc.codecs.openai_responses import OpenAiResponsesCodec
+from ext_proc.codecs.openai_stored import OpenAiStoredCodec
 from ext_proc.engine.pipeline import Binding, Pipeline
 from ext_proc.engine.route import Route, RouteMatch, Rulebook
 from ext_proc.limits import Limits
@@ -42,7 +43,7 @@ class Provider:
         *bound: SessionBinding | Binding,
         store: Store | None = None,
         server: str = "",
-        codecs: Sequence[Codec] = (OpenAiResponsesCodec(),),
+        codecs: Sequence[Codec] = (OpenAiResponsesCodec(), OpenAiStoredCodec()),
     ) -> None:
         policies = [each if isinstance(each, Binding) else Binding(each, timeout=PATIENCE) for each in bound]
         pipeline = Pipeline(policies, time.monotonic)
@@ -60,20 +61,21 @@ class Provider:
         status: int = 200,
         cut: Cut = whole,
         sent: Any = None,
+        method: str = "POST",
         **fields: Any,
     ) -> Played:
         """Plays one request for a response.
 
         Args:
             came: the provider's answer, as a value, or as the bytes of an event stream.
-            sent: the whole request; otherwise `fields` beside a model and an input.
+            sent: the whole request, b"" for none; otherwise `fields` beside a model and an input.
         """
         if isinstance(came, bytes):
             back = HttpResponse(came, status, {"content-type": "text/event-stream"}, sized=False)
         else:
             back = response(answered() if came is None else came, status=status)
         self._exchanges += 1
-        asked = request(asking(**fields) if sent is None else sent, path=path, claims=claims)
+        asked = request(asking(**fields) if sent is None else sent, path=path, claims=claims, method=method)
         return pass_through(self.book, asked, back, cut, store=self.store, trail_id=f"trail-{self._exchanges}")
 
 

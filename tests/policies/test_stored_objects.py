@@ -16,7 +16,7 @@ from ext_proc.engine.pipeline import Binding
 from ext_proc.headers import Headers
 from ext_proc.identity import from_claims
 from ext_proc.messages import Completion, Generation, RequestHead
-from ext_proc.policy import Context, Deny, Exchanged
+from ext_proc.policy import Context, Deny, Exchanged, NoParameters, Policy, Verdict
 from ext_proc.stores.embedded import EmbeddedStore
 from ext_proc.stores.store import Count, Counted, Entry, Key, Store, StoreError, Write
 from ext_proc.testing import Played
@@ -24,8 +24,9 @@ from ext_proc.trail import Trail
 from gatehouse_policies.session_binding import Parameters, State
 from tests.exchange.recordings import RECORDINGS, Recording
 from tests.exchange.test_cutting import cut_at
+from tests.exchange.text_policies import Replace
 from tests.policies.stored import Provider, answered, policy, told
-from tests.policies.town import ANN, ANNS_AGENT, BOB, OTHER_ANN, Broken, Interleaving, reason, went_on
+from tests.policies.town import ANN, ANNS_AGENT, BOB, OTHER_ANN, PATIENCE, Broken, Interleaving, reason, went_on
 from tests.unit.codecs.openai_responses_building import RESPONSES, asking, event, says, stream, talk
 from tests.unit.codecs.test_openai_chat_cutting import CUTS
 
@@ -392,3 +393,68 @@ def test_any_cutting_of_a_recorded_stream_binds_the_same_and_leaves_the_same_byt
     for fields in asked:
         assert not reason(here.ask(ANN, **fields))
         assert not went_on(here.ask(BOB, **fields))
+
+
+BELOW = "/v1/responses/resp_1"
+FETCHED: Mapping[str, tuple[str, str]] = {
+    "fetched": ("GET", BELOW),
+    "deleted": ("DELETE", BELOW),
+    "cancelled": ("POST", f"{BELOW}/cancel"),
+    "conversation fetched": ("GET", "/v1/conversations/conv_1"),
+    "conversation deleted": ("DELETE", "/v1/conversations/conv_1"),
+}
+by_path = pytest.mark.parametrize(("method", "path"), FETCHED.values(), ids=FETCHED)
+
+
+def fetch(here: Provider, claims: Mapping[str, Any] | None, method: str, path: str) -> Played:
+    gone = {"id": "x", "object": "response", "deleted": True}
+    of_model = "responses" in path and method != "DELETE"
+    return here.ask(claims, SPOKEN if of_model else gone, method=method, path=path, sent=b"")
+
+
+@by_path
+def test_a_stored_answer_is_asked_for_by_the_principal_that_got_it(method: str, path: str) -> None:
+    played = fetch(kept(), ANN, method, path)
+    assert (reason(played), went_on(played)) == ("", True)
+    assert played.trail.outcome == "ok"
+
+
+@by_path
+@pytest.mark.parametrize("claims", THIEVES)
+def test_nobody_else_is_told_whether_there_is_one(claims: Any, method: str, path: str) -> None:
+    refused, never = fetch(kept(), claims, method, path), fetch(Provider(policy()), claims, method, path)
+    assert (told(refused), went_on(refused)) == (told(never), False)
+    status, error = told(refused)
+    assert (status, error["message"].endswith("not found")) == (404, True)
+    assert "resp_1" not in str(refused.trail.entries) + refused.trail.target
+
+
+@by_path
+def test_where_no_policy_tells_whose_it_is_it_is_opaque(method: str, path: str) -> None:
+    shadow = Provider(Binding(policy(), enforce=False), Binding(policy(), timeout=PATIENCE))
+    shadow.ask(ANN, SPOKEN)
+    assert not reason(fetch(shadow, ANN, method, path))
+    unguarded = Provider(Binding(Guards("guards", NoParameters())))
+    played = fetch(unguarded, ANN, method, path)
+    assert (reason(played), went_on(played)) == ("unguarded-request", False)
+    assert went_on(fetch(Provider(Binding(policy(), enforce=False)), ANN, method, path)), "nothing enforces"
+
+
+class Guards(Policy[NoParameters, None]):
+    """Enforces something about generations, and nothing about what is stored."""
+
+    def on_request(self, message: Generation, ctx: Context[None]) -> Verdict:
+        return None
+
+
+def test_what_is_fetched_is_shown_to_policies_as_any_answer_is() -> None:
+    here = kept()
+    guarded = Provider(policy(), Binding(Replace("hello", "***")), store=here.store)
+    played = fetch(guarded, ANN, "GET", BELOW)
+    assert played.client is not None
+    assert played.client.json["output"][0]["content"][0]["text"] == "***"
+
+
+def test_a_body_where_there_is_none_due_is_not_let_through() -> None:
+    played = kept().ask(ANN, SPOKEN, method="POST", path=f"{BELOW}/cancel", sent={"id": "resp_2"})
+    assert (reason(played), went_on(played)) == ("unexpected-body", False)
