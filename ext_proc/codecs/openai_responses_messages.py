@@ -96,6 +96,11 @@ class ResponsesRequest(Prompted, Settable):
         return _hosted_tools(self.value)
 
     @property
+    def deferred(self) -> bool:
+        """See `Generation`: in the background."""
+        return self.value.get("background") is True
+
+    @property
     def rounds(self) -> int | None:
         """See `Generation.rounds`; not known where an earlier answer, or a conversation, is gone on with."""
         return None if self.value.get("previous_response_id") or self.value.get("conversation") else super().rounds
@@ -147,6 +152,11 @@ class _Response(ResponsesCalls, Told):
     def usage(self) -> Usage | None:
         """What the provider counted, which the last snapshot says."""
         return read_usage(self.snapshot.get("usage"))
+
+    @property
+    def deferred(self) -> bool:
+        """See `ModelAnswer`: in the background."""
+        return self.snapshot.get("background") is True
 
     @property
     def handed_out(self) -> Sequence[StoredObject]:

@@ -1,7 +1,8 @@
 """One exchange's usage record: who asked which model, how many tokens that was, how long it took, what it cost.
 
 Rules:
-- A record's id is the trail's: nothing else is needed to find a record's decisions, or a decision's record.
+- A record's id is the trail's: nothing else is needed to find a record's decisions, or a decision's record. That of an
+  answer which was made apart from its request is made from the id by which the provider keeps it ("deferred-...").
 - It holds names, counts and times. Nothing of the payload: no text, no arguments, no key or token.
 - What a client says of itself (`workflow`, `parent`, `project` from a header, `client_retries`) is cut to MAX_NAME
   characters and proves nothing.

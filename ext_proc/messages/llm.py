@@ -186,6 +186,11 @@ class Generation(ModelRequest):
         return iter(())
 
     @property
+    def deferred(self) -> bool:
+        """Whether the answer is made apart from this exchange: begun here, and fetched when it is there."""
+        return False
+
+    @property
     def rounds(self) -> int | None:
         """How often the model has proposed calls and was told what they gave, since the caller's last words. None where
         the provider keeps the conversation, so that not all of it stands here."""
@@ -245,6 +250,11 @@ class ModelAnswer(LlmMessage):
     def usage(self) -> Usage | None:
         """What the provider counted, if this message says."""
         return None
+
+    @property
+    def deferred(self) -> bool:
+        """Whether it was made apart from the request for it, and says so."""
+        return False
 
     @property
     def handed_out(self) -> Sequence[StoredObject]:

@@ -17,6 +17,8 @@ Rules:
 - With `ledger` each exchange has one record, opened before the request goes on: where none can be opened, `on_error`
   decides, and what cannot be read is denied on its route unless `allow_opaque` lists it. A question for the number of
   tokens has none.
+- With a ledger, an answer that is made apart from its request (in the background) has a record of its own, by the
+  answer's id: who first sees it finished, there or where it is fetched, has its figures, and nobody after that.
 - `cost` and `currency` stand there where a price is known; `price_unknown` names the model where none is.
 - List it last: answers pass policies in reverse, so it sees what came before another policy stops it, and no request
   that was denied.
@@ -38,6 +40,8 @@ from ext_proc.messages import (
     Generation,
     ModelAnswer,
     ModelRequest,
+    StoredKind,
+    StoredRequest,
     TokenCount,
     TokenCounted,
     Usage,
@@ -98,6 +102,9 @@ class State:
         priced: whether the price was known when somebody last asked; None before.
         hides: whether the client did not ask for what its stream tells.
         booking: the exchange's record; never opened without a ledger.
+        deferred: whether the answer is made apart from its request: then its figures are those of `stored`.
+        stored: by which the provider keeps the answer; "" while that is not known.
+        booked: whether this exchange is the first that saw it finished.
     """
 
     request: ModelRequest | None = None
@@ -115,6 +122,9 @@ class State:
     priced: bool | None = None
     hides: bool = False
     booking: Booking | None = None
+    deferred: bool = False
+    stored: str = ""
+    booked: bool = False
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -160,7 +170,7 @@ class UsageMeter(Policy[Parameters, State]):
 
     def settle(self, ctx: Context[State]) -> None:
         state = ctx.state
-        if state.request is None or not state.answered:
+        if not state.answered or not (state.booked or (state.request is not None and not state.deferred)):
             return
         final = state.final or (state.told and state.uncounted is None and ctx.outcome is Outcome.OK)
         counts = dict(state.reported)
@@ -181,7 +191,7 @@ class UsageMeter(Policy[Parameters, State]):
         ctx.measure("total_tokens", counts["input_tokens"] + counts["output_tokens"])
         if state.model:
             ctx.measure("model_served", _name(state.model))
-        if self.parameters.split_prompt or self.parameters.ledger is not None:
+        if state.request is not None and (self.parameters.split_prompt or self.parameters.ledger is not None):
             self._split(state, ctx)
         self._price(state, counts, ctx)
 
@@ -326,8 +336,16 @@ class _Keeping(UsageMeter):
     async def on_complete(self, ctx: Context[State]) -> None:
         assert self._books is not None
         assert ctx.state.booking is not None
+        state = ctx.state
         self.settle(ctx)  # in shadow only now all that was asked is known
         await self._books.close(ctx.state.booking, ctx)
+        if not (state.deferred and state.final and state.finished and state.stored):
+            return
+        made = Booking()
+        state.booked = await self._books.open(made, state.request, ctx, of=state.stored)
+        if state.booked:
+            self.settle(ctx)
+            await self._books.close(made, ctx)
 
     async def _begin(self, message: ModelRequest, ctx: Context[State]) -> None:
         """Opens the record of what will be used."""
@@ -340,9 +358,21 @@ class _Keeping(UsageMeter):
         """Writes the figures so far, where that is due."""
         assert self._books is not None
         assert ctx.state.booking is not None
+        self._look_for_deferred(message, ctx)
         if self._books.heard(ctx.state.booking, message, ctx):
             self.settle(ctx)
             self._books.checkpoint(ctx.state.booking, ctx)
+
+    def _look_for_deferred(self, message: ModelAnswer, ctx: Context[State]) -> None:
+        """Notes which answer it is that was not made for this exchange alone."""
+        state = ctx.state
+        if state.request is None:
+            asked = next((came for came, _ in ctx.requests if isinstance(came, StoredRequest)), None)
+            if asked is not None and message.deferred:
+                state.deferred, state.stored = True, asked.thing.id
+        elif isinstance(state.request, Generation) and state.request.deferred and not state.stored:
+            found = (thing.id for thing in message.handed_out if thing.kind is StoredKind.RESPONSE)
+            state.deferred, state.stored = True, next(found, "")
 
 
 class _AskingAndKeeping(_Keeping, _Asking):

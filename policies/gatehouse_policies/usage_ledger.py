@@ -204,14 +204,18 @@ class Books:
         if ledger is not None:
             await ledger.end()
 
-    async def open(self, booking: Booking, message: ModelRequest, ctx: Context[Any]) -> None:
-        """Opens the exchange's record.
+    async def open(self, booking: Booking, message: ModelRequest | None, ctx: Context[Any], *, of: str = "") -> bool:
+        """Opens the exchange's record, or that of an answer made apart from its request; whether there was none.
+
+        Args:
+            message: None where the exchange asked for what was made before.
+            of: by which the provider keeps such an answer.
 
         Raises:
             LedgerError: there is none, so that the request should not go on.
         """
         if booking.record is not None:
-            return
+            return False
         identity, part = ctx.identity, self._part
         # A shadow policy is asked when all is over: then the exchange began when it came.
         booking.began = ctx.now if ctx.response is None or booking.arrived is None else booking.arrived
@@ -219,7 +223,7 @@ class Books:
         waited = None if booking.arrived is None else round(max(booking.began - booking.arrived, 0.0), 6)
         booking.record = record = _with_figures(
             UsageRecord(
-                id=ctx.trail_id,
+                id=_deferred_id(ctx.server, of) if of else ctx.trail_id,
                 opened=ctx.time - (ctx.now - booking.began),
                 workflow=_said(part.workflow, ctx),
                 parent=_said(part.parent, ctx),
@@ -233,16 +237,19 @@ class Books:
                 route=ctx.route,
                 server=ctx.server,
                 protocol=ctx.protocol,
-                model_asked=name(message.model),
+                model_asked="" if message is None else name(message.model),
                 client_retries=_number(ctx.request.headers.get(_CLIENT_RETRIES)),
                 queue_seconds=waited,
-                prompt_hash="" if self._key is None else _keyed(self._key, message.raw),
+                prompt_hash="" if self._key is None or message is None else _keyed(self._key, message.raw),
                 path=tuple(ctx.path[:MAX_PATH]),
                 revision=ctx.revision,
             ),
             ctx.measures,
         )
-        await self._opened().open(record)
+        opened = await self._opened().open(record)
+        if of and not opened:
+            booking.record = None
+        return opened
 
     def heard(self, booking: Booking, message: ModelAnswer, ctx: Context[Any]) -> bool:
         """Notes what an answer, or an event of one, says; whether a checkpoint is due."""
@@ -304,6 +311,11 @@ def _with_figures(record: UsageRecord, measures: Mapping[str, Any]) -> UsageReco
     elif "input_tokens" in found or "output_tokens" in found:
         found["counted"] = Counted.ESTIMATED
     return msgspec.structs.replace(record, **found)
+
+
+def _deferred_id(server: str, id: str) -> str:
+    """A record's id that all exchanges with one such answer agree on, and that tells nothing of the provider's."""
+    return f"deferred-{hashlib.sha256(f'{server} {id}'.encode()).hexdigest()[:_HASH]}"
 
 
 def _said(source: Source | None, ctx: Context[Any]) -> str:
