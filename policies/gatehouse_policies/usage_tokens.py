@@ -33,7 +33,7 @@ By = Literal["o200k_base", "cl100k_base", "estimate"]
 
 MAX_CHANNELS: Final = 64  # of an answer, counted apart; the others are one text
 LONGEST_KEPT: Final = 64 * 1024  # characters of an answer that wait to be counted
-MOST_KEPT: Final = 16 * 1024  # pieces of it: each takes memory of its own, however short
+PER_PIECE: Final = 4  # characters that each piece of it counts for beside its own: it takes memory, however short
 PER_CALL: Final = 8  # tokens of a call beside its arguments
 _CALLS = (ChannelKind.TOOL_ARGUMENTS, ChannelKind.TOOL_INPUT)
 
@@ -178,7 +178,7 @@ class AnswerTokens:
         self._others = counting.counter(by)
         self._calls = 0
         self._kept: list[tuple[_Counts, str]] = []  # in the order in which they came
-        self._length = 0  # characters of what is kept
+        self._length = 0  # of what is kept, in characters
 
     def add(self, pieces: Iterable[Piece]) -> bool:
         """Takes the texts of a message; whether any of them counts."""
@@ -189,8 +189,8 @@ class AnswerTokens:
                 continue
             counts = True
             self._kept.append((self._channels.get(channel) or self._counter(channel), text))
-            self._length += len(text)
-            if self._length > LONGEST_KEPT or len(self._kept) >= MOST_KEPT:
+            self._length += len(text) + PER_PIECE
+            if self._length > LONGEST_KEPT:
                 self._count()
         return counts
 

@@ -19,8 +19,8 @@ from ext_proc.tokens.estimating import estimate
 from gatehouse_policies.usage_tokens import (
     LONGEST_KEPT,
     MAX_CHANNELS,
-    MOST_KEPT,
     PER_CALL,
+    PER_PIECE,
     AnswerTokens,
     Counting,
     PromptTokens,
@@ -119,9 +119,9 @@ def test_an_answer_of_very_many_channels_is_counted_in_bounded_memory() -> None:
 def test_an_answer_is_not_counted_before_somebody_asks() -> None:
     answer = AnswerTokens(EXACT, "o200k_base")
     with patch.object(Counter, "feed", side_effect=AssertionError("counted")):
-        for _ in range(LONGEST_KEPT // len(STORY)):
+        for _ in range(20):
             answer.add([says(STORY)])
-    assert answer.total == count(STORY * (LONGEST_KEPT // len(STORY)), O200K)
+    assert answer.total == count(STORY * 20, O200K)
 
 
 @pytest.mark.parametrize("text", [STORY, "a"])
@@ -130,8 +130,8 @@ def test_a_long_answer_is_counted_and_let_go_before_too_much_is_kept(text: str) 
     times = 3 * LONGEST_KEPT // len(text)
     for _ in range(times):
         answer.add([says(text)])
-        assert answer._length <= LONGEST_KEPT
-        assert len(answer._kept) < MOST_KEPT
+        assert sum(len(kept) for _, kept in answer._kept) <= LONGEST_KEPT
+        assert len(answer._kept) <= LONGEST_KEPT / PER_PIECE
     assert answer.total == count(text * times, O200K)
 
 
