@@ -32,6 +32,8 @@ class Outcome(enum.StrEnum):
 
     def worse(self, other: Outcome) -> Outcome:
         """The graver of the two."""
+        if self is other:
+            return self
         order = list(Outcome)
         return self if order.index(self) >= order.index(other) else other
 

@@ -69,7 +69,8 @@ def hosted_tools(request: Mapping[str, Any]) -> Sequence[HostedTool]:
 
 def _of_body(body: Mapping[str, Any]) -> Iterator[HostedTool]:
     for entry in _list(body, "tools"):
-        yield from _of_tool(entry)
+        if not _is_clients_function(entry):
+            yield from _of_tool(entry)
     for name in SWITCHES.keys() & body.keys():
         value, kind = body[name], SWITCHES[name]
         if not _is_off(name, value):
@@ -87,6 +88,11 @@ def _of_body(body: Mapping[str, Any]) -> Iterator[HostedTool]:
         # OpenRouter: a shortcut for its plug-in, which may stand among other variants.
         if isinstance(model, str) and "online" in map(str.strip, model.casefold().split(":")[1:]):
             yield HostedTool("plugin:web")
+
+
+def _is_clients_function(entry: Any) -> bool:
+    """Whether it is what most tools are, told at a glance: `{"type": "function", "function": ...}`."""
+    return type(entry) is dict and len(entry) == 2 and entry.get("type") == "function" and "function" in entry
 
 
 def _of_tool(entry: Any) -> Iterator[HostedTool]:

@@ -17,6 +17,7 @@ Not here: bytes (openai_chat_frames.py), texts of answers (openai_chat_texts.py)
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any, Self
 
 from ext_proc.codecs.llm_changes import Settable, Told
@@ -268,10 +269,10 @@ def _check_request(value: Any) -> None:
     if not isinstance(value.get("model"), str):
         reject("model must be a string")
     turns = value.get("messages")
-    if not isinstance(turns, list) or not turns or not all(isinstance(turn, dict) for turn in turns):
+    if not isinstance(turns, list) or set(map(type, turns)) != {dict}:
         reject("messages must be a list of objects and not empty")
-    for turn in turns:
-        if not _TURN.issuperset(turn):
+    if not _TURN.issuperset(chain.from_iterable(turns)):
+        for turn in turns:
             check_keys(turn, _TURN)
     check_flag(value.get("stream"), "stream")
     check_keys(as_object(value.get("reasoning"), "reasoning"), _REASONING)

@@ -211,3 +211,24 @@ def test_neither_size_nor_layout_changes_what_is_a_repeated_key(value: Any, padd
     text = json.dumps('a "quoted\\": word' + "x" * padding)
     raw = f'{{"pad":{blank}{text},"value":{blank}{written(value)}}}'.encode()
     assert reason_or_none(raw) == ("json-duplicate-key" if repeats(value) else None)
+
+
+def depth(value: Any) -> int:
+    if isinstance(value, dict | list):
+        return 1 + max(map(depth, value.values() if isinstance(value, dict) else value), default=0)
+    return 0
+
+
+@given(VALUES, st.sampled_from(["", "[[{{"]), st.sampled_from([0, 5000]), st.sampled_from(["", " "]))
+def test_neither_size_nor_layout_nor_brackets_in_strings_change_how_deep_a_document_is(
+    value: Any, brackets: str, padding: int, blank: str
+) -> None:
+    whole = {"pad": brackets + "x" * padding, "value": value}
+    raw = json.dumps(whole, ensure_ascii=False, separators=("," + blank, ":" + blank)).encode()
+    deepest = depth(whole)
+    assert parse(raw, deepest) == whole
+    assert reason(raw, deepest - 1) == "json-too-deep"
+
+
+def test_a_document_that_cannot_be_written_again_for_its_depth_is_too_deep() -> None:
+    assert reason(b"[" * 900 + b"]" * 900) == "json-too-deep"
