@@ -90,6 +90,7 @@ State = TypeVar("State")
 OPENING = 10.0  # seconds that a policy may take to open, or to close
 MAX_MEASURES = 64
 MAX_MEASURE = 128  # characters of a measure's value
+_FIGURES = (str, int, float)
 
 
 @dataclass(slots=True)
@@ -267,7 +268,7 @@ class Context(Generic[State]):
         Raises:
             ValueError: the value is no figure or short text, or there are more than MAX_MEASURES names.
         """
-        if not isinstance(value, str | int | float) or len(str(value)) > MAX_MEASURE:
+        if not isinstance(value, _FIGURES) or len(str(value)) > MAX_MEASURE:
             raise ValueError("a measure is a number, a boolean or a short text")
         if name not in self._exchanged.measures and len(self._exchanged.measures) >= MAX_MEASURES:
             raise ValueError(f"an exchange has at most {MAX_MEASURES} measures")

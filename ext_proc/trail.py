@@ -140,28 +140,21 @@ class Trail:
     dropped: int = 0
     _like: dict[tuple[str, Stage, Word, str, bool], Entry] = field(default_factory=dict, repr=False)
 
-    def record(self, entry: Entry) -> None:
-        """Adds an entry, or counts it to a like one of its stage."""
+    def record(self, entry: Entry) -> Entry | None:
+        """Adds an entry, or counts it to a like one of its stage; the one that is in the trail, if there is room."""
         entry.reason = entry.reason[:MAX_TEXT]
         key = (entry.policy, entry.stage, entry.verdict, entry.reason, entry.enforced)
         like = self._like.get(key)
         if like is not None:
             like.count += entry.count
             like.duration += entry.duration
-        elif len(self.entries) >= MAX_ENTRIES and not entry.denies:
+            return like
+        if len(self.entries) >= MAX_ENTRIES and not entry.denies:
             self.dropped += 1
-        else:
-            self._like[key] = entry
-            self.entries.append(entry)
-
-    def repeat(self, policy: str, stage: Stage, verdict: Word, reason: str, duration: float, *, enforced: bool) -> bool:
-        """Counts one more of an entry that is there; whether it is. Of a stream's events nearly all are alike."""
-        like = self._like.get((policy, stage, verdict, reason, enforced))
-        if like is None:
-            return False
-        like.count += 1
-        like.duration += duration
-        return True
+            return None
+        self._like[key] = entry
+        self.entries.append(entry)
+        return entry
 
     def note(self, text: str) -> None:
         """Adds a note once."""

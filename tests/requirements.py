@@ -132,6 +132,12 @@ REQUIREMENTS: dict[str, Requirement] = {
             "tests/unit/engine/test_channels.py",
         ),
     ),
+    "observers": Requirement(
+        "An answer that is only observed needs no checkpoint, and leaves all as if it had been decided: bytes, trail,"
+        " metadata, budgets, and what the policies saw.",
+        "docs/adr/0014",
+        (f"{X}test_observed.py", "tests/unit/engine/test_observers.py"),
+    ),
     "texts": Requirement(
         "Policies see each text of a request or an answer decoded, in the direction they want; an edit changes it alone"
         " and leaves JSON valid, whatever the cutting and the order; what is denied goes no further.",

@@ -2,7 +2,8 @@
 
 Rules:
 - Outside full duplex exactly one reply answers one event.
-- Events are worked off in the order they came; one checkpoint is outstanding at a time.
+- Events are worked off in the order they came; one checkpoint is outstanding at a time. A piece of an answer that is
+  only observed leads to none.
 - `Closed` ends everything: an outstanding checkpoint is dropped, and one with stage COMPLETE follows, exactly once.
 - OK (`Finish`) is sent only after Envoy's half-close: a clean end of ours before it would let the rest through unread.
 - An event that breaks ext_proc's rules aborts the RPC with an error status, so that Envoy fails closed.
@@ -79,14 +80,15 @@ class Exchange:
         return self._closed and self._checkpoint is None
 
     def receive(self, event: Event) -> None:
-        """Takes one event. Whatever it holds, this does not raise; after `Closed` further events are ignored."""
+        """Takes one event, and tells those who only observe. Whatever it holds, this does not raise; after `Closed`
+        further events are ignored."""
         if isinstance(event, Tick):
             self._tick(event)
         elif self._closed:
             return
         elif isinstance(event, Closed):
             self._close(event.cause)
-        elif not self._aborted:
+        elif not self._aborted and not self._observed(event):
             self._inbox.append(event)
             self._work()
 
@@ -149,10 +151,17 @@ class Exchange:
             if isinstance(event, HeadersReceived):
                 self._silent = self._silent or event.facts.observability_mode
             # Envoy's message_timeout starts anew with each of its messages.
-            self._scope.budget = Budget(self._scope.rulebook.limits.decision)
+            self._scope.budget.left = self._scope.rulebook.limits.decision
             side = self._request if event.direction is Direction.REQUEST else self._response
             self._steps = side.steps(event)
             self._step(None)
+
+    def _observed(self, event: HeadersReceived | BodyReceived | TrailersReceived) -> bool:
+        """Works off what nobody has to decide about: a piece of an answer that is only observed. Whether it is one."""
+        if self._steps is not None or not isinstance(event, BodyReceived) or event.direction is Direction.REQUEST:
+            return False
+        self._scope.budget.left = self._scope.rulebook.limits.decision
+        return self._response.observe(event)
 
     def _step(self, decision: Decision | None) -> None:
         assert self._steps is not None

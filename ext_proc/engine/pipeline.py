@@ -6,10 +6,10 @@ Rules:
 - A shadow policy decides and is recorded; it changes nothing, and nothing later sees it. Its `async` hooks delay no
   exchange: they are asked at COMPLETE, in the order in which the exchange came to them. What would be too much to keep
   until then, and text, is recorded as skipped.
-- A policy that raises, returns what is no verdict, or is too late is recorded; then `on_error` decides.
 - `decide` is a generator: `def` hooks run inline, the awaitable of each `async def` hook is yielded as `Pending`.
 
-Not here: what a decision does to the exchange (exchange.py), time limits of Envoy's (plan.py).
+Not here: the call of one hook (run.py), answers that are only observed (observers.py), what a decision does to the
+exchange (exchange.py), time limits of Envoy's (plan.py).
 """
 
 from __future__ import annotations
@@ -18,50 +18,19 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from ext_proc.engine.binding import Binding
 from ext_proc.engine.checkpoint import PASS, Checkpoint, Decision, Pending
-from ext_proc.engine.hooks import WINDOWS, Hook, hooks_of
-from ext_proc.engine.verdicts import is_verdict
-from ext_proc.errors import PolicyError
-from ext_proc.expressions import Expression, ExpressionError
-from ext_proc.messages import ChannelKind, HeadersOnly, Message, TextWindow
-from ext_proc.policy import Context, Deny, Mutation, Policy, Respond, Text, TextDeny, TextVerdict, Verdict
-from ext_proc.trail import Entry, Stage, Word
+from ext_proc.engine.hooks import WINDOWS, Hook
+from ext_proc.engine.observers import Observers
+from ext_proc.engine.run import Run
+from ext_proc.messages import ChannelKind, HeadersOnly, Message
+from ext_proc.policy import Deny, Mutation, Respond, Text, TextDeny
+from ext_proc.trail import Stage
+
+__all__ = ["Binding", "Pipeline"]
 
 _BACKWARDS = (Stage.RESPONSE_HEADERS, Stage.RESPONSE, Stage.RESPONSE_TEXT, Stage.COMPLETE)
 _NO_MUTATION = Mutation()
-
-
-class Binding:
-    """A policy as a bundle set it up.
-
-    Args:
-        policy: the plug-in.
-        enforce: False for `mode: shadow` (a policy that is off is not bound at all).
-        deny_on_error: `on_error: deny`.
-        timeout: seconds for one call of an `async def` hook.
-        when: the policy has a say only where this holds.
-
-    Raises:
-        TypeError: a hook's annotations are not readable.
-    """
-
-    __slots__ = ("deny_on_error", "enforce", "hooks", "policy", "timeout", "when")
-
-    def __init__(
-        self,
-        policy: Policy[Any, Any],
-        *,
-        enforce: bool = True,
-        deny_on_error: bool = True,
-        timeout: float = 0.050,
-        when: Expression | None = None,
-    ) -> None:
-        self.policy = policy
-        self.enforce = enforce
-        self.deny_on_error = deny_on_error
-        self.timeout = timeout
-        self.when = when
-        self.hooks = hooks_of(policy)
 
 
 class Pipeline:
@@ -152,6 +121,20 @@ class Pipeline:
         hooks = [hook for _, binding, hook in self._by_stage[stage] if binding.enforce and not hook.observes]
         return all(any(issubclass(possible, hook.wants) for hook in hooks) for possible in classes)
 
+    def observers(self, checkpoint: Checkpoint) -> Observers | None:
+        """Who is told of an answer's messages, where nobody can change or stop them, nor is waited for, nor sees text;
+        None where somebody does.
+
+        Args:
+            checkpoint: with stage RESPONSE.
+        """
+        if self._by_stage[Stage.RESPONSE_TEXT]:
+            return None
+        runs = [Run(*asked, checkpoint, self._clock) for asked in self._by_stage[checkpoint.stage]]
+        if any(run.waits or (run.binding.enforce and not run.hook.observes) for run in runs):
+            return None
+        return Observers(runs)
+
     def _any(self, stage: Stage, classes: Iterable[type[Message]], *, holding: bool) -> bool:
         for message in classes:
             wanted = self._wanted.get((stage, holding, message))
@@ -188,8 +171,9 @@ class Pipeline:
                 continue
             if stage is Stage.COMPLETE and index not in checkpoint.contexts and len(binding.hooks) > 1:
                 continue  # never started; one that has no other hook is started here
-            verdict = yield from _Run(index, binding, hook, checkpoint, self._clock).ask(message)
-            if not binding.enforce or hook.observes:
+            run = Run(index, binding, hook, checkpoint, self._clock)
+            verdict = (yield from run.ask(message)) if run.waits else run.at_once(message)
+            if verdict is None or not binding.enforce or hook.observes:
                 continue
             if isinstance(verdict, Deny | Respond):
                 return Decision(folded, verdict)
@@ -207,7 +191,7 @@ class Pipeline:
         for index, binding in enumerate(self.bindings):
             hook = binding.hooks.get(Stage.REQUEST)
             if hook is not None and issubclass(message.stands_for, hook.wants):
-                foreseen = _Run(index, binding, hook, checkpoint, self._clock).foresee(message)
+                foreseen = Run(index, binding, hook, checkpoint, self._clock).foresee(message)
                 if isinstance(foreseen, Deny) and binding.enforce:
                     return Decision(denial=foreseen)
                 if foreseen is None and binding.enforce:
@@ -221,7 +205,7 @@ class Pipeline:
         for index, stage, message in waiting:
             binding = self.bindings[index]
             then = replace(checkpoint, stage=stage, message=message)
-            yield from _Run(index, binding, binding.hooks[stage], then, self._clock, late=True).ask(message)
+            yield from Run(index, binding, binding.hooks[stage], then, self._clock, late=True).ask(message)
 
     def _decide_text(self, checkpoint: Checkpoint) -> Generator[Pending, Any, Decision]:
         """Shows each policy its window. Silence means that it is done with all of it.
@@ -234,7 +218,8 @@ class Pipeline:
             window = checkpoint.windows.get(index)
             if window is None:
                 continue
-            verdict = yield from _Run(index, binding, hook, checkpoint, self._clock).ask(window)
+            run = Run(index, binding, hook, checkpoint, self._clock)
+            verdict = (yield from run.ask(window)) if run.waits else run.at_once(window)
             if isinstance(verdict, TextDeny) and index in self._editors[checkpoint.stage]:
                 return Decision(text_denial=verdict)
             texts[index] = verdict if isinstance(verdict, Text) else Text(window.end)
@@ -244,149 +229,5 @@ class Pipeline:
     def fault(self, index: int, reason: str, checkpoint: Checkpoint) -> bool:
         """Records a fault in what a policy said of text; whether its `on_error` denies."""
         binding = self.bindings[index]
-        run = _Run(index, binding, binding.hooks[checkpoint.stage], checkpoint, self._clock)
+        run = Run(index, binding, binding.hooks[checkpoint.stage], checkpoint, self._clock)
         return run.failed(reason, 0.0) is not None
-
-
-class _Run:
-    """One call of one hook: condition, time, verdict, and the entry in the trail."""
-
-    __slots__ = ("binding", "checkpoint", "clock", "context", "hook", "index", "late")
-
-    def __init__(
-        self,
-        index: int,
-        binding: Binding,
-        hook: Hook,
-        checkpoint: Checkpoint,
-        clock: Callable[[], float],
-        *,
-        late: bool = False,
-    ) -> None:
-        self.index, self.binding, self.hook = index, binding, hook
-        self.checkpoint, self.clock, self.late = checkpoint, clock, late
-        self.context: Context[Any] | None = checkpoint.contexts.get(index)
-
-    def ask(self, shown: Message | TextWindow | None) -> Generator[Pending, Any, Verdict | TextVerdict]:
-        """The verdict, recorded; a fault has become what `on_error` says."""
-        if self._delays():
-            if isinstance(shown, TextWindow) or not self.checkpoint.later.keep(
-                self.index, self.checkpoint.stage, shown
-            ):
-                self._record(Word.SKIP, "shadow-async", 0.0)
-            return None
-        started = self.clock()
-        try:
-            context = self._open()
-            if not self._has_a_say(context, shown if isinstance(shown, Message) else None):
-                return None
-            verdict = yield from self._call(shown, context)
-        except (PolicyError, ExpressionError) as error:
-            return self.failed(str(error), self.clock() - started)
-        finally:
-            spent = self.clock() - started
-            self.checkpoint.budget.left -= spent
-        reason = context.take_reason()
-        if verdict is not None and isinstance(verdict, Deny | Respond | TextDeny):
-            reason = verdict.reason
-        self._record(_word(verdict), reason, spent)
-        return verdict
-
-    def foresee(self, message: HeadersOnly) -> bool | Deny | None:
-        """What the policy would say of the body; only an enforced denial is recorded. None where it cannot be told."""
-        when = self.binding.when
-        if when is not None and when.variables & {"message", "args"}:
-            return None
-        started = self.clock()
-        try:
-            context = self._open()
-            if when is not None and not when.holds(context.variables()):
-                return True
-            foreseen = self.binding.policy.by_headers(message, context)
-        except (KeyboardInterrupt, GeneratorExit):
-            raise
-        except BaseException:  # its hook is asked about the body, and what it raises is recorded there
-            return None
-        finally:
-            self.checkpoint.budget.left -= self.clock() - started
-        if isinstance(foreseen, Deny) and self.binding.enforce:
-            self._record(Word.DENY, foreseen.reason, self.clock() - started)
-        return foreseen
-
-    def _delays(self) -> bool:
-        """Whether the exchange would wait for a policy that has no say in it."""
-        now = not self.late and self.checkpoint.stage is not Stage.COMPLETE
-        return now and self.hook.is_async and not self.binding.enforce
-
-    def _has_a_say(self, context: Context[Any], message: Message | None) -> bool:
-        """Whether the policy's condition holds. What was started is completed, whatever its condition says by then."""
-        when = self.binding.when
-        if when is None or self.checkpoint.stage is Stage.COMPLETE:
-            return True
-        return when.holds(context.variables(message))
-
-    def _open(self) -> Context[Any]:
-        if self.context is None:
-            try:
-                state = self.binding.policy.new_state()
-            except KeyboardInterrupt:
-                raise
-            except BaseException as error:
-                raise PolicyError(f"raised {type(error).__name__}") from error
-            self.context = self.checkpoint.contexts[self.index] = Context(
-                self.checkpoint.exchanged, state, self.binding.policy.name, shadow=not self.binding.enforce
-            )
-        return self.context
-
-    def _call(
-        self, shown: Message | TextWindow | None, context: Context[Any]
-    ) -> Generator[Pending, Any, Verdict | TextVerdict]:
-        limit = left = max(self.checkpoint.budget.left, 0.0)
-        if self.hook.is_async:
-            limit = min(left, self.binding.timeout)
-        context.deadline = self.checkpoint.exchanged.now + limit
-        arguments = (context,) if shown is None else (shown, context)
-        began = self.clock()
-        try:
-            verdict = self.hook.call(*arguments)
-            if self.hook.is_async:
-                verdict = yield Pending(verdict, limit)
-        except TimeoutError:
-            raise PolicyError("timeout") from None
-        except (KeyboardInterrupt, GeneratorExit):
-            raise
-        except BaseException as error:
-            # A panic of native code is a BaseException and as much the policy's fault as any other, and so is an exit:
-            # one exchange must not end the process. The text of an arbitrary error may hold payload: its class alone
-            # goes into the trail.
-            raise PolicyError(f"raised {type(error).__name__}") from error
-        # One that computes instead of waiting holds up the timer that would have ended it, so it is measured as well.
-        if self.clock() - began > left:
-            raise PolicyError("timeout")
-        if not is_verdict(verdict, text=self.checkpoint.stage in WINDOWS):
-            raise PolicyError(f"returned {type(verdict).__name__}")
-        return verdict
-
-    def failed(self, reason: str, duration: float) -> Deny | TextDeny | None:
-        """Records a fault; the denial that `on_error` makes of it, if it does."""
-        deny = self.binding.deny_on_error and not self.hook.observes
-        self._record(Word.ERROR, reason, duration, enforced=deny and self.binding.enforce)
-        if not deny:
-            return None
-        if self.checkpoint.stage in WINDOWS:
-            return TextDeny("policy-failed", "this could not be decided")
-        return Deny("policy-failed", "this could not be decided")
-
-    def _record(self, word: Word, reason: str, duration: float, enforced: bool | None = None) -> None:
-        trail, name, stage = self.checkpoint.exchanged.trail, self.binding.policy.name, self.checkpoint.stage
-        counts = self.binding.enforce if enforced is None else enforced
-        if not trail.repeat(name, stage, word, reason, duration, enforced=counts):
-            trail.record(Entry(name, stage, word, reason, duration, counts))
-
-
-def _word(verdict: Verdict | TextVerdict) -> Word:
-    if verdict is None or (isinstance(verdict, Text) and not verdict.edits):
-        return Word.ALLOW
-    if isinstance(verdict, Deny | TextDeny):
-        return Word.DENY
-    return Word.RESPOND if isinstance(verdict, Respond) else Word.CHANGE

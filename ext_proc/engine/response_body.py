@@ -57,7 +57,10 @@ class ResponseBody:
         self._waits = bool(decoder.unanswered)
         response = scope.exchanged.response
         self._streams = response is not None and scope.codec.streams(response)
-        self._flow = TextFlow(scope, decoder) if scope.route.pipeline.has(Stage.RESPONSE_TEXT) else None
+        pipeline = scope.route.pipeline
+        self._flow = TextFlow(scope, decoder) if pipeline.has(Stage.RESPONSE_TEXT) else None
+        only_read = plan.body is BodyMode.STREAMED and not plan.edits
+        self._observers = pipeline.observers(scope.checkpoint(Stage.RESPONSE)) if only_read else None
         self._headers = headers
         self._out = bytearray()
         self._read_so_far = bytearray()
@@ -91,6 +94,19 @@ class ResponseBody:
         cut_off = self._decoder.outcome is not seen
         self.scope.trail.outcome = self.scope.trail.outcome.worse(Outcome.TRUNCATED if cut_off else seen)
 
+    def observe(self, event: BodyReceived) -> bool:
+        """Takes a piece of an answer that is only observed, for which `steps` would do the same; whether it is one."""
+        if self._observers is None or event.end_of_stream:
+            return False
+        waited = self._waits
+        for frame in self._decoder.feed(event.data):
+            for message in frame.messages:
+                if not isinstance(message, Opaque):
+                    self._observers.tell(message)
+        self._waits = bool(self._decoder.unanswered)
+        self._acknowledge(known=waited and not self._waits)
+        return True
+
     def steps(self, event: BodyReceived) -> Steps:
         """What a piece of the body leads to."""
         scope = self.scope
@@ -108,17 +124,17 @@ class ResponseBody:
             self._settle()
         if scope.has_replied():
             return
+        if not duplex:
+            self._acknowledge(known=known)
+            return
         if known:
             scope.trail.outcome = scope.trail.outcome.worse(self._decoder.outcome)
-        if duplex:
-            empty = not (self._out or event.end_of_stream or self.held_since is not None)
-            if empty and (known or not scope.reserved):
-                # Trailers that came with the headers are handed over only once a chunk was answered (Envoy 1.40).
-                metadata = scope.described(final=True) if known else {}
-                scope.send(StreamedBody(Direction.RESPONSE, b"", False, metadata))
-            self._flush(end=event.end_of_stream, known=known)
-        else:
-            scope.send(BodyReply(Direction.RESPONSE, metadata=scope.described(final=True)) if known else _AS_IT_CAME)
+        empty = not (self._out or event.end_of_stream or self.held_since is not None)
+        if empty and (known or not scope.reserved):
+            # Trailers that came with the headers are handed over only once a chunk was answered (Envoy 1.40).
+            metadata = scope.described(final=True) if known else {}
+            scope.send(StreamedBody(Direction.RESPONSE, b"", False, metadata))
+        self._flush(end=event.end_of_stream, known=known)
 
     def end(self) -> Steps:
         """Trailers came: the body is whole."""
@@ -131,6 +147,15 @@ class ResponseBody:
             if self._plan.body is BodyMode.FULL_DUPLEX_STREAMED:
                 self._flush(end=False, known=False)
         scope.send(TrailersReply(Direction.RESPONSE, metadata=scope.described(final=True)))
+
+    def _acknowledge(self, *, known: bool) -> None:
+        """Answers a piece that goes on as it came; the outcome goes with it if it is known."""
+        scope = self.scope
+        if not known:
+            scope.send(_AS_IT_CAME)
+            return
+        scope.trail.outcome = scope.trail.outcome.worse(self._decoder.outcome)
+        scope.send(BodyReply(Direction.RESPONSE, metadata=scope.described(final=True)))
 
     def _on_whole_body(self, event: BodyReceived, decoder: Decoder) -> Steps:
         scope = self.scope

@@ -61,6 +61,12 @@ class ResponseSide:
         else:
             yield from self._on_trailers()
 
+    def observe(self, event: BodyReceived) -> bool:
+        """Works off a piece of an answer that is only observed, as `steps` would; whether it is one."""
+        if self._body is None or self.half.phase is not Phase.OPEN or self.scope.has_replied():
+            return False
+        return self._body.observe(event)
+
     def expire(self) -> None:
         """The held headers waited longer than `limits.hold`."""
         assert self._body is not None

@@ -105,9 +105,13 @@ class Scope:
         """Queues a reply."""
         self.replies.append(reply)
 
+    def checkpoint(self, stage: Stage, message: Message | None = None) -> Checkpoint:
+        """Something to decide on, within this exchange."""
+        return Checkpoint(stage, self.exchanged, self.contexts, self.budget, message, later=self.later)
+
     def ask(self, stage: Stage, message: Message | None = None) -> Asked:
         """Puts a checkpoint to the policies and takes what they decided; header and routing facts are kept here."""
-        decision = yield Checkpoint(stage, self.exchanged, self.contexts, self.budget, message, later=self.later)
+        decision = yield self.checkpoint(stage, message)
         if decision is not PASS:
             self.facts.update(decision.mutation.facts)
             self.metadata.update(decision.mutation.metadata)

@@ -23,14 +23,14 @@ def test_like_entries_are_counted_where_the_first_of_them_stands() -> None:
     assert trail.entries[0].duration == pytest.approx(0.004)
 
 
-def test_only_an_entry_that_is_there_is_counted_without_being_made() -> None:
+def test_who_records_is_told_which_entry_counts() -> None:
     trail = Trail("t")
-    assert not trail.repeat("p", Stage.RESPONSE, Word.ALLOW, "", 0.001, enforced=True)
-    trail.record(entry())
-    assert trail.repeat("p", Stage.RESPONSE, Word.ALLOW, "", 0.002, enforced=True)
-    assert not trail.repeat("p", Stage.RESPONSE, Word.ALLOW, "", 0.002, enforced=False)
-    assert not trail.repeat("p", Stage.RESPONSE, Word.ALLOW, "another", 0.002, enforced=True)
-    assert [(e.count, round(e.duration, 6)) for e in trail.entries] == [(2, 0.003)]
+    first = trail.record(entry())
+    assert first is trail.entries[0]
+    assert trail.record(entry()) is first
+    for index in range(MAX_ENTRIES):
+        last = trail.record(entry(str(index)))
+    assert last is None
 
 
 def test_a_denial_is_on_record_however_much_came_before_it() -> None:
