@@ -57,7 +57,9 @@ class Told(Named):
     __slots__ = ("gathered", "spots")
 
     def __init__(self, value: Mapping[str, Any], raw: bytes, spots: Sequence[Spot] = ()) -> None:
-        super().__init__(value, raw)
+        # Made for every event: as the classes above would set them.
+        self.raw = raw
+        self.value = value
         self.spots = spots
         self.gathered = _NOT_GATHERED
 

@@ -46,13 +46,14 @@ class Channels:
         """
         admitted: list[tuple[Place, Halves]] = []
         for place in found:
-            if self.done or place.channel.choice in self.ended:
+            channel = place.channel
+            if self.done or channel.choice in self.ended:
                 raise Malformed("text follows the end of its choice")
-            halves = self._halves.get(place.channel)
+            halves = self._halves.get(channel)
             if halves is None:
                 if len(self._halves) >= self._most:
                     raise Malformed("there are too many channels of text")
-                halves = self._halves[place.channel] = Halves()
+                halves = self._halves[channel] = Halves()
             admitted.append((place, halves))
         spots: list[Spot] = []
         for place, halves in admitted:

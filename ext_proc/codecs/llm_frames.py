@@ -286,8 +286,7 @@ class StreamDecoder:
     def feed(self, data: bytes) -> Iterator[Frame]:
         """See `codec.Decoder`. One by one: what is open at a frame must not depend on what shares its chunk."""
         self._empty = self._empty and not data
-        for event in self._splitter.feed(data):
-            yield self._frame(event)
+        return map(self._frame, self._splitter.feed(data))
 
     def close(self) -> Iterator[Frame]:
         """See `codec.Decoder`."""
@@ -296,8 +295,10 @@ class StreamDecoder:
         self._reader.end(empty=self._empty, streamed=True)
 
     def _frame(self, event: ServerSentEvent) -> LlmFrame:
+        if event.data:
+            return LlmFrame(event.raw, self._reader.event(event), event)
         if event.span is Span.TOO_LARGE or event.span is Span.REST:
             message = too_large(event.raw)
             self._reader.unread(message)
             return LlmFrame(event.raw, Part(message), event)
-        return LlmFrame(event.raw, self._reader.event(event) if event.data else NOTHING, event)
+        return LlmFrame(event.raw, NOTHING, event)

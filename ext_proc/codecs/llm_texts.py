@@ -41,7 +41,7 @@ class Place:
     @property
     def piece(self) -> Piece:
         """The text of a request as policies see it."""
-        return Piece(self.channel, self.text, _form(self.channel.kind, json=self.json))
+        return Piece(self.channel, self.text, _form(self))
 
 
 @dataclass(slots=True)
@@ -53,24 +53,20 @@ class Spot:
     joined: Joined
     json: bool = False
 
-    @property
-    def piece(self) -> Piece:
-        return Piece(self.channel, self.joined.text, _form(self.channel.kind, json=self.json))
-
     def encoded(self, text: str) -> bytes:
         """What is written there when its text becomes `text`."""
         return text.encode() if self.json else encode_tolerant(self.joined.written(text))
 
 
-def _form(kind: ChannelKind, *, json: bool) -> Form:
-    if json:
+def _form(text: Place | Spot) -> Form:
+    if text.json:
         return Form.VALID_JSON
-    return Form.WRITTEN_JSON if kind is ChannelKind.TOOL_ARGUMENTS else Form.PLAIN
+    return Form.WRITTEN_JSON if text.channel.kind is ChannelKind.TOOL_ARGUMENTS else Form.PLAIN
 
 
 def pieces_of(spots: Sequence[Spot]) -> tuple[Piece, ...]:
     """The texts of spots, in their order."""
-    return tuple([spot.piece for spot in spots])
+    return tuple([Piece(spot.channel, spot.joined.text, _form(spot)) for spot in spots])
 
 
 def at_path(value: Any, path: Path) -> Any:

@@ -16,8 +16,9 @@ from typing import Any
 from ext_proc.codecs.llm_channels import Channels
 from ext_proc.codecs.llm_texts import Place, Spot
 from ext_proc.codecs.openai_chat_denials import closing, end_of_choice
+from ext_proc.codecs.openai_chat_events import Ordinary
 from ext_proc.codecs.openai_chat_messages import choices_of
-from ext_proc.codecs.openai_chat_texts import delta_with, index_of
+from ext_proc.codecs.openai_chat_texts import PRODUCTS, delta_with, index_of
 from ext_proc.framing.json_surrogates import encode_tolerant
 from ext_proc.messages import Channel, ChannelKind, Generation, Message, Opaque
 from ext_proc.policy import Deny
@@ -33,8 +34,6 @@ _ENDINGS = {
     "error": Outcome.PROTOCOL_ERROR,  # OpenRouter
 }
 _ENVELOPE = ("id", "object", "created", "model", "system_fingerprint")
-# What an answer can be instead of text.
-_PRODUCTS = ("tool_calls", "function_call", "audio", "images")
 
 
 class Answer:
@@ -67,7 +66,7 @@ class Answer:
     @property
     def unanswered(self) -> Sequence[Message]:
         """What was asked, as long as the answer goes on."""
-        return () if self.done or self._erred else self._requests
+        return () if self._channels.done or self._erred else self._requests
 
     def spots(self, found: Iterable[Place]) -> tuple[Spot, ...]:
         """The texts as policies see them.
@@ -78,7 +77,8 @@ class Answer:
         joined = self._channels.spots(found)
         for spot in joined:
             kind = spot.channel.kind
-            self._produced = self._produced or kind is not ChannelKind.REASONING
+            if kind is not ChannelKind.REASONING:
+                self._produced = True
             if kind is ChannelKind.REFUSAL:
                 self._worse(Outcome.REFUSED)
         return joined
@@ -90,11 +90,11 @@ class Answer:
             whole: whether it is all of the answer.
         """
         if value.get("choices") and not self._envelope:  # Azure's first event has none, and an envelope without words
-            self._envelope = {name: value[name] for name in _ENVELOPE if name in value and _is_short(value[name])}
+            self._see_envelope(value)
         closes: list[int] = []
         for position, choice in enumerate(choices_of(value)):
             index, reason, held = index_of(choice, position), choice.get("finish_reason"), choice.get(holder) or {}
-            self._produced = self._produced or any(held.get(name) for name in _PRODUCTS)
+            self._produced = self._produced or any(held.get(name) for name in PRODUCTS)
             self._channels.begin(index)
             if reason:
                 self._worse(_ENDINGS.get(reason, Outcome.OK))
@@ -104,6 +104,19 @@ class Answer:
             if reason or whole:
                 closes.append(index)
         return self._channels.end(closes)
+
+    def see_ordinary(self, value: Mapping[str, Any], event: Ordinary) -> None:
+        """Counts an ordinary event, as `see` would."""
+        if event.produces:
+            self._produced = True
+        if event.index in self._unfinished and self._envelope:
+            return  # nothing of it is new
+        if not self._envelope:
+            self._see_envelope(value)
+        if not self._channels.has_ended(event.index):
+            self._channels.begin(event.index)
+            if event.awaits:
+                self._unfinished.add(event.index)
 
     def see_error(self) -> None:
         """An error of the server's: official clients read no further."""
@@ -155,6 +168,9 @@ class Answer:
         asked = next((request.target for request in self._requests), "")[:MAX_WORD]
         kind = "text_completion" if self.legacy else "chat.completion.chunk"
         return {"id": "", "object": kind, "created": 0, "model": asked, **self._envelope}
+
+    def _see_envelope(self, value: Mapping[str, Any]) -> None:
+        self._envelope = {name: value[name] for name in _ENVELOPE if name in value and _is_short(value[name])}
 
     def _worse(self, outcome: Outcome) -> None:
         self.outcome = self.outcome.worse(outcome)

@@ -17,6 +17,7 @@ from ext_proc.codecs.llm_texts import Malformed
 from ext_proc.codecs.opaques import NO_JSON, malformed, unterminated
 from ext_proc.codecs.openai_chat_answer import Answer
 from ext_proc.codecs.openai_chat_denials import DONE, error_object
+from ext_proc.codecs.openai_chat_events import ordinary
 from ext_proc.codecs.openai_chat_messages import (
     ChatChunk,
     ChatCompletion,
@@ -43,6 +44,8 @@ class ChatReader:
     def __init__(self, answer: Answer, limits: Limits) -> None:
         self._answer = answer
         self._limits = limits
+        # Whether an event may be an ordinary one of a chat.
+        self._is_chat = not (answer.failed or answer.listing or answer.legacy)
 
     @property
     def outcome(self) -> Outcome:
@@ -101,6 +104,11 @@ class ChatReader:
         answer = self._answer
         try:
             value = parse_tolerant(data, self._limits.json_depth, self._limits.json_values)
+            event = ordinary(value) if self._is_chat and not whole else None
+            if event is not None:
+                spots = answer.spots(event.places)
+                answer.see_ordinary(value, event)
+                return Part(ChatChunk(value, data, spots), spots, changes=changes_for)
             if answer.failed and not says_error(value):
                 return self._unread(_not_openai(data))
             value = check_answer(value, holder, listing=answer.listing)

@@ -17,7 +17,6 @@ Not here: bytes (openai_chat_frames.py), texts of answers (openai_chat_texts.py)
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain
 from typing import Any, Self
 
 from ext_proc.codecs.llm_changes import Settable, Told
@@ -71,9 +70,9 @@ _REQUEST = frozenset(
         *MEMBERS,
     }
 )
-_ANSWER = frozenset({"id", "object", "created", "model", "choices", "usage", "error"})
-_CHOICE = frozenset({"index", "delta", "message", "text", "finish_reason", "logprobs"})
-_HELD = frozenset(
+ANSWER = frozenset({"id", "object", "created", "model", "choices", "usage", "error"})
+CHOICE = frozenset({"index", "delta", "message", "text", "finish_reason", "logprobs"})
+HELD = frozenset(
     {
         "role",
         "content",
@@ -88,7 +87,7 @@ _HELD = frozenset(
         "annotations",
     }
 )
-_TURN = _HELD | {"name", "tool_call_id"}
+_TURN = HELD | {"name", "tool_call_id"}
 
 
 class Asking(Prompted, Settable):
@@ -164,7 +163,8 @@ class _Chat(ChatCalls, Told):
     @property
     def finish_reasons(self) -> Sequence[str]:
         """Of the choices that end here."""
-        return tuple([choice["finish_reason"] for choice in choices_of(self.value) if choice.get("finish_reason")])
+        choices = self.value.get("choices") or ()  # objects, by `check_answer`
+        return tuple([choice["finish_reason"] for choice in choices if choice.get("finish_reason")])
 
 
 class ChatCompletion(_Chat, Completion):
@@ -219,16 +219,16 @@ def check_answer(value: Any, holder: str, *, listing: bool) -> Mapping[str, Any]
     """
     if not isinstance(value, dict):
         reject("this is not an object")
-    check_keys(value, _ANSWER)
+    check_keys(value, ANSWER)
     if listing and "choices" in value:
         reject("a list of models holds choices")
     if not listing and holder == "message" and "choices" not in value and not says_error(value):
         reject("an answer has no choices")
     for choice in choices_of(value):
-        check_keys(choice, _CHOICE)
+        check_keys(choice, CHOICE)
         held = choice.get(holder)
         if isinstance(held, dict):
-            check_keys(held, _HELD)
+            check_keys(held, HELD)
         as_text(choice.get("finish_reason"), "finish_reason")
     return value
 
@@ -271,7 +271,7 @@ def _check_request(value: Any) -> None:
     turns = value.get("messages")
     if not isinstance(turns, list) or set(map(type, turns)) != {dict}:
         reject("messages must be a list of objects and not empty")
-    if not _TURN.issuperset(chain.from_iterable(turns)):
+    if not set().union(*turns) <= _TURN:
         for turn in turns:
             check_keys(turn, _TURN)
     check_flag(value.get("stream"), "stream")

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any, NoReturn
 
@@ -54,7 +53,7 @@ class Tool(enum.IntEnum):
     FUNCTION_CALL = -1
 
 
-_PLAIN: tuple[tuple[str, ChannelKind, int], ...] = (
+PLAIN: tuple[tuple[str, ChannelKind, int], ...] = (
     ("content", ChannelKind.CONTENT, Content.CONTENT),
     ("refusal", ChannelKind.REFUSAL, 0),
     ("reasoning_content", ChannelKind.REASONING, Reasoning.REASONING_CONTENT),
@@ -64,7 +63,9 @@ _LISTED = (
     ("reasoning_details", ("text", "summary"), Reasoning.DETAILS),
     ("thinking_blocks", ("thinking",), Reasoning.BLOCKS),
 )
-_NESTED = frozenset({*(field for field, _, _ in _LISTED), "audio", "function_call", "tool_calls"})
+NESTED = frozenset({*(field for field, _, _ in _LISTED), "audio", "function_call", "tool_calls"})
+# What an answer can be instead of text.
+PRODUCTS = ("tool_calls", "function_call", "audio", "images")
 _COPIED = (ChannelKind.CONTENT, ChannelKind.REASONING)  # the kinds that some servers write in several fields at once
 # What goes with a changed text: of its choice, of the message or delta, and beside the text itself.
 _OF_CHOICE = ("logprobs", "token_ids")
@@ -103,23 +104,20 @@ def places(choices: Sequence[Mapping[str, Any]], holder: str, *, legacy: bool = 
             if not isinstance(held, dict):
                 _reject(f"{holder} must be an object")
             of_choice += of_holder(held, number, (*at, holder))
-        found += of_choice if len(of_choice) < 2 else _told_copies(of_choice)
+        found += of_choice if len(of_choice) < 2 else told_copies(of_choice)
     return found
 
 
-def _told_copies(found: Sequence[Place]) -> Iterator[Place]:
+def told_copies(found: Sequence[Place]) -> list[Place]:
     """The texts of a choice; those of a kind that stands in another field there too are copies of it."""
     fields: dict[ChannelKind, int] = {}
+    told: list[Place] = []
     for place in found:
         channel = place.channel
         if channel.kind in _COPIED and fields.setdefault(channel.kind, channel.index) != channel.index:
-            place = Place(_copy_of(channel), place.path, place.text, place.json)
-        yield place
-
-
-@lru_cache(maxsize=256)
-def _copy_of(channel: Channel) -> Channel:
-    return replace(channel, copy=True)
+            place = Place(copy_of(channel.kind, channel.choice, channel.index), place.path, place.text)
+        told.append(place)
+    return told
 
 
 def index_of(value: Mapping[str, Any], position: int) -> int:
@@ -183,7 +181,7 @@ def delta_with(channel: Channel, text: str) -> dict[str, Any]:
         case ChannelKind.TOOL_INPUT, index:
             delta = {"tool_calls": [{"index": index, "custom": {"input": text}}]}
         case kind, index:
-            (field,) = (name for name, of_kind, number in _PLAIN if (of_kind, number) == (kind, index))
+            (field,) = (name for name, of_kind, number in PLAIN if (of_kind, number) == (kind, index))
             delta = {field: text}
     return {"index": channel.choice, "delta": delta, "finish_reason": None}
 
@@ -195,23 +193,23 @@ def of_holder(held: Mapping[str, Any], choice: int, at: Path) -> list[Place]:
         Malformed: something has another type than its field's.
     """
     found: list[Place] = []
-    for name, kind, index in _PLAIN:
+    for name, kind, index in PLAIN:
         text = held.get(name)
         if text is None or text == "":
             continue
         if isinstance(text, str):
-            found.append(Place(_channel(kind, choice, index), (*at, name), text))
+            found.append(Place(channel_of(kind, choice, index), (*at, name), text))
         elif name == "content" and isinstance(text, list):
             for position, part in enumerate(_objects(held, name)):
                 found += of_part(part, choice, (*at, name, position))
         else:
             _reject(f"{name} must be a string")
-    if not _NESTED.isdisjoint(held):
-        found += _nested(held, choice, at)
+    if not NESTED.isdisjoint(held):
+        found += nested(held, choice, at)
     return found
 
 
-def _nested(held: Mapping[str, Any], choice: int, at: Path) -> Iterator[Place]:
+def nested(held: Mapping[str, Any], choice: int, at: Path) -> Iterator[Place]:
     for field, names, place in _LISTED:
         for position, detail in enumerate(_objects(held, field)):
             for name in names:
@@ -250,12 +248,19 @@ def _text(value: Mapping[str, Any], name: str, kind: ChannelKind, choice: int, i
         return
     if not isinstance(text, str):
         _reject(f"{name} must be a string")
-    yield Place(_channel(kind, choice, index), (*at, name), text)
+    yield Place(channel_of(kind, choice, index), (*at, name), text)
 
 
 @lru_cache(maxsize=256)
-def _channel(kind: ChannelKind, choice: int, index: int) -> Channel:
+def channel_of(kind: ChannelKind, choice: int, index: int) -> Channel:
+    """The channel of a text; all events of a stream have the same."""
     return Channel(kind, choice, index)
+
+
+@lru_cache(maxsize=256)
+def copy_of(kind: ChannelKind, choice: int, index: int) -> Channel:
+    """The channel of a text that says again what another field of its choice says."""
+    return Channel(kind, choice, index, copy=True)
 
 
 def _object(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:

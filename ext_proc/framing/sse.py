@@ -78,23 +78,28 @@ class EventSplitter:
 
     def feed(self, data: bytes) -> list[ServerSentEvent]:
         """The events that `data` completes."""
-        if self._held or self._oversize or b"\r" in data or BOM in data:
+        if self._held or self._oversize or b"\r" in data:
             self._held += data
             return self._take(final=False)
-        # Nothing waits, and lines end with LF alone: an event ends at two of them, or at one where it begins.
+        # Nothing waits, and lines end with LF alone.
         found: list[ServerSentEvent] = []
         start, limit = 0, self._limit
         while start < len(data):
-            last = start if data.startswith(b"\n", start) else data.find(b"\n\n", start)
+            line = data.find(b"\n", start)
+            end = line + 2
+            one_line = data.startswith(b"data: ", start) and data.startswith(b"\n", line + 1)  # as in most events
+            if one_line and line >= 0 and end - start <= limit:
+                found.append(ServerSentEvent(data[start:end], data[start + 6 : line]))
+                start = end
+                continue
+            # An event ends at two line ends, or at one where it begins.
+            last = start if line == start else data.find(b"\n\n", start)
             end = last + (1 if last == start else 2)
-            if last < 0 or end - start > limit:
+            if last < 0 or end - start > limit or data.startswith(BOM, start):
                 self._held += data[start:]
                 found += self._take(final=False)
                 break
-            if data.startswith(b"data: ", start) and data.find(b"\n", start) == last:  # one line, as in most events
-                found.append(ServerSentEvent(data[start:end], data[start + 6 : last]))
-            else:
-                found.append(_read(data[start:end], Span.EVENT, marked=False))
+            found.append(_read(data[start:end], Span.EVENT, marked=False))
             start = end
         return found
 

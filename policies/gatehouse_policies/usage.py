@@ -40,6 +40,7 @@ from ext_proc.messages import (
     Generation,
     ModelAnswer,
     ModelRequest,
+    Piece,
     StoredKind,
     StoredRequest,
     TokenCount,
@@ -211,15 +212,16 @@ class UsageMeter(Policy[Parameters, State]):
         whole = not isinstance(message, CompletionChunk)
         if isinstance(message, Completion) and message.finish_reasons:
             state.finished = True
-        grew = self._take(message.usage, state)
+        usage = message.usage
+        grew = None if usage is None else self._take(usage, state)
         if grew is not None and (grew or whole or state.finished):
             state.final, state.uncounted = whole or state.finished, None
         elif isinstance(message, Completion):
-            self._count(message, state)
+            self._count(message.pieces, state)
 
-    def _take(self, usage: Usage | None, state: State) -> bool | None:
+    def _take(self, usage: Usage, state: State) -> bool | None:
         """Whether the output grew by what the provider says; None where it says nothing that can be a count."""
-        if usage is None or usage.estimated:
+        if usage.estimated:
             return None
         counts = {name: getattr(usage, name) for name in COUNTS}
         if max(counts.values()) >= _IMPLAUSIBLE:
@@ -229,19 +231,13 @@ class UsageMeter(Policy[Parameters, State]):
         state.told = True
         return grew
 
-    def _count(self, message: Completion, state: State) -> None:
-        """Counts the texts of a message of which the provider has said nothing yet."""
-        pieces = message.pieces
+    def _count(self, pieces: Sequence[Piece], state: State) -> None:
+        """Takes the texts of a message of which the provider has said nothing yet."""
         if not pieces:
             return
-        if state.uncounted is None:
-            counted = AnswerTokens(self._counting, self._by(state))
-            if not counted.add(pieces):
-                return
-            state.uncounted = counted
-        elif not state.uncounted.add(pieces):
-            return
-        state.final = False
+        uncounted = state.uncounted or AnswerTokens(self._counting, self._by(state))
+        if uncounted.add(pieces):
+            state.uncounted, state.final = uncounted, False
 
     def _by(self, state: State) -> By:
         if state.by is None:
