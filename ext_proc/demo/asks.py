@@ -36,8 +36,8 @@ _CLAIMS: dict[str, tuple[str, dict[str, object]]] = {
 SECONDS = 30.0
 NO_HEADERS: Mapping[str, str] = {}
 # Each takes the route of that name in demo.yaml.
-AGENTS, CHECKED, PROTECTED, PINNED, ASKED, ASKING, HOSTED = (
-    {"x-demo": name} for name in ("agents", "checked", "protected", "pinned", "asked", "asking", "hosted")
+AGENTS, CHECKED, PROTECTED, PINNED, ASKED, ASKING, HOSTED, PROPOSING = (
+    {"x-demo": name} for name in ("agents", "checked", "protected", "pinned", "asked", "asking", "hosted", "proposing")
 )
 _TRAIL = "gatehouse/trail"  # in the `_meta` of a result that stands for a denial
 _INITIALIZE = {

@@ -21,6 +21,7 @@ from ext_proc.demo.asks import (
     HOSTED,
     NOBODY,
     PINNED,
+    PROPOSING,
     Ask,
     Seen,
     calls,
@@ -92,6 +93,7 @@ _SMUGGLED = (
 )
 # A header for what reads headers only, and a body for the server.
 _TWO_FACED = {"mcp-protocol-version": "2026-07-28", "mcp-method": "tools/call", "mcp-name": "search"}
+ASKS_USAGE = {"stream_options": {"include_usage": True}}
 LIST, CALL, CHAT, TASK = "tools/list", "tools/call", "chat", "GetTask"
 STEPS: tuple[Step, ...] = (
     Step("list the tools", NOBODY, lists(NOBODY, "legacy"),
@@ -167,13 +169,14 @@ STEPS: tuple[Step, ...] = (
          facts={"upstream": "model-b", "model": "model-b", "input_tokens": 3, "output_tokens": 8,
                 "cost": "0.00000525", "currency": "EUR"}),
     Step("chat as a stream, the routing header forged, a million tokens asked for", ANALYST,
-         chats("model-a", forged="model-b", stream=True, max_tokens=1_000_000),
-         "model-a: This is model-a. You said: who are you? (in 8 pieces)", (CHAT, "model-a"),
+         chats("model-a", forged="model-b", stream=True, max_tokens=1_000_000, more=ASKS_USAGE),
+         "model-a: This is model-a. You said: who are you? (in 8 pieces, and usage)", (CHAT, "model-a"),
          reason="changed max_tokens",
          facts={"upstream": "model-a", "usage_reported": True, "output_tokens": 8, "cost": "0.0000875"}),
     Step("a model proposes to search, and to delete a file: as a stream", ANALYST,
-         chats("model-a", forged="model-b", stream=True, more={"tools": functions("search", "delete_file")}),
-         "and calls search", (CHAT, "model-a"), reason="stripped: rules[2]",
+         chats("model-a", forged="model-b", stream=True, lines=PROPOSING,
+               more={"tools": functions("search", "delete_file")}),
+         "(in 8 pieces), and calls search", (CHAT, "model-a"), reason="stripped: rules[1]",
          facts={"proposals_denied": 1, "usage_reported": True}),
     Step("a model that nobody listed", ANALYST, chats("model-x", forged="model-a"),
          "NotFoundError: ", (CHAT, "model-x"), "refused", "model-unknown"),

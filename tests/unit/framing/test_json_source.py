@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -96,7 +97,7 @@ def test_what_is_not_found_is_punctuation_numbers_and_literals(source: str) -> N
     for string, text in read(source):
         rest += source[at : string.source_offset(0)]
         at = string.source_offset(len(text))
-    rest += source[at:]
+    rest = re.sub(r"[-.0-9][-.0-9eE]*", "", rest + source[at:])  # numbers are not looked into
     for literal in ("true", "false", "null"):
         rest = rest.replace(literal, "")
     cut = rest.rstrip("abcdefghijklmnopqrstuvwxyz")  # a literal that the end cut off
