@@ -42,7 +42,7 @@ class Limits:
     event: int = 4 * MIB
     envoy_buffer: int = 1 * MIB
     hold_back: int = 64 * KIB
-    call: int = 1 * MIB
+    call: int = 4 * MIB
     decision: float = 0.150
     hold: float = 300.0
     json_depth: int = 64

@@ -53,6 +53,7 @@ from ext_proc.policy import Deny
 from ext_proc.trail import Outcome
 
 MAX_INDEX = 1024  # blocks of a message
+OTHER_INPUT = 1024  # the channel, within its block, of pieces of input that clients do not take for such
 _ENDINGS = {
     "max_tokens": Outcome.TRUNCATED,
     "model_context_window_exceeded": Outcome.TRUNCATED,
@@ -67,6 +68,7 @@ _DELTA_OF: Mapping[ChannelKind, tuple[str, str]] = {
     ChannelKind.REASONING: ("thinking_delta", "thinking"),
     ChannelKind.TOOL_ARGUMENTS: ("input_json_delta", "partial_json"),
 }
+_INPUT_DELTA, _INPUT = _DELTA_OF[ChannelKind.TOOL_ARGUMENTS]
 
 
 class MessageReader(Reader):
@@ -241,7 +243,9 @@ def _of_delta(delta: Mapping[str, Any], index: int) -> Iterator[Place]:
     for name, kind in DELTAS.items():
         text = text_of(delta, name)
         if text:
-            yield Place(Channel(kind, index), ("delta", name), text)
+            # Official clients put pieces of a call's input together by the delta's type, and pass over all others.
+            apart = name == _INPUT and delta.get("type") != _INPUT_DELTA
+            yield Place(Channel(kind, index, OTHER_INPUT if apart else 0), ("delta", name), text)
     citation = delta.get("citation")
     for number, found in enumerate(of_citation(citation, ("delta", "citation")) if citation is not None else (), 1):
         yield Place(Channel(found.kind, index, number, role=found.role), found.path, found.text or "")

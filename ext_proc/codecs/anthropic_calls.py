@@ -17,7 +17,7 @@ from typing import Any, Self
 
 from ext_proc.codecs.llm_calls import NOTE, Changeable, name_in
 from ext_proc.framing.json_splice import Path
-from ext_proc.messages import Proposals, ProposedCall, encode_json
+from ext_proc.messages import Channel, ChannelKind, Proposals, ProposedCall, encode_json
 
 _BLOCK = encode_json({"type": "text", "text": NOTE})
 
@@ -64,4 +64,6 @@ def _call(index: int, path: Path, block: Mapping[str, Any], name: str) -> Propos
     arguments = written if isinstance(written, Mapping) else None
     if path[0] == "content":
         return ProposedCall(0, index, name, name_in(block, "id"), arguments)
-    return ProposedCall(0, index, name, name_in(block, "id"), pieces=(index, 0), begun=arguments or {})
+    return ProposedCall(
+        0, index, name, name_in(block, "id"), pieces=Channel(ChannelKind.TOOL_ARGUMENTS, index), begun=arguments or {}
+    )

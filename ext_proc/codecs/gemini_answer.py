@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from ext_proc.codecs.gemini_calls import check_calls
 from ext_proc.codecs.gemini_denials import STOPPED, error_object
 from ext_proc.codecs.gemini_messages import (
     CANDIDATE,
@@ -172,6 +173,7 @@ class GeminiReader(Reader):
         candidates = objects(value.get("candidates"), "candidates")
         ended = self._look(value, candidates)
         spots = self._channels.spots(_places(candidates, data))
+        check_calls(value)
         closes = self._channels.end(ended)
         message = GeminiError(value, data) if erred else kind(value, data, spots)
         return Part(message, spots, closes, changes=changes_for)

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
 from ext_proc.codecs.llm_calls import NOTE, Changeable, name_in
+from ext_proc.codecs.llm_fields import reject
 from ext_proc.framing.json_splice import Path
 from ext_proc.messages import Proposals, ProposedCall, encode_json
 
@@ -47,6 +48,17 @@ class GeminiCalls(Changeable):
             if not decided.unfinished.get(choice, False):
                 changes[path] = _PART
         return self.with_changes(changes)
+
+
+def check_calls(value: Mapping[str, Any]) -> None:
+    """Looks at the calls in an object whose texts were read.
+
+    Raises:
+        Malformed: one has arguments and no name: some reader may take them for those of the call before it.
+    """
+    for _, _, _, call in _calls(value):
+        if call.get("args") and not name_in(call):
+            reject("a call has no name")
 
 
 def _calls(value: Mapping[str, Any]) -> Iterator[tuple[int, int, Path, Mapping[str, Any]]]:

@@ -50,9 +50,14 @@ class Changeable:
         return known
 
     def with_gathered(self, calls: Sequence[ProposedCall]) -> Sequence[ProposedCall]:
-        """The calls in it, with the arguments that came behind it."""
+        """The calls in it; those that begin in it with the arguments that came behind it."""
         known = {} if isinstance(self, LlmError) else self.gathered
-        return [replace(call, arguments=known[call.key]) if call.key in known else call for call in calls]
+        if not known:
+            return calls
+        return [
+            replace(call, arguments=known[call.key]) if call.pieces is not None and call.key in known else call
+            for call in calls
+        ]
 
     def with_changes(self, changes: Mapping[Path, bytes | None], spots: Sequence[Spot] | None = None) -> Self:
         """The same message with changes at some paths; itself where there are none.

@@ -21,7 +21,7 @@ from ext_proc.codecs.llm_calls import Changeable, arguments_in, name_in
 from ext_proc.codecs.llm_texts import Spot
 from ext_proc.codecs.openai_chat_texts import Tool, index_of
 from ext_proc.framing.json_splice import Path
-from ext_proc.messages import Proposals, ProposedCall, encode_json
+from ext_proc.messages import Channel, ChannelKind, Proposals, ProposedCall, encode_json
 
 _CALLED = ("tool_calls", "function_call")  # how a choice ends that proposes calls
 
@@ -85,17 +85,18 @@ def _calls(choice: int, held: Mapping[str, Any], field: str) -> Iterator[Propose
         for kind in ("function", "custom"):
             called = entry.get(kind)
             if name := name_in(called):
-                yield _call(choice, index_of(entry, position), name, name_in(entry, "id"), called, streams=streams)
+                place = index_of(entry, position)
+                yield _call(choice, place, name, name_in(entry, "id"), called, plain=kind == "custom", streams=streams)
     called = held.get("function_call")
     if name := name_in(called):
-        assert isinstance(called, Mapping)
-        yield _call(choice, Tool.FUNCTION_CALL, name, "", called, streams=streams)
+        yield _call(choice, Tool.FUNCTION_CALL, name, "", called, plain=False, streams=streams)
 
 
-def _call(choice: int, index: int, name: str, id: str, called: Mapping[str, Any], *, streams: bool) -> ProposedCall:
+def _call(choice: int, index: int, name: str, id: str, called: Any, *, plain: bool, streams: bool) -> ProposedCall:
     if streams:
-        return ProposedCall(choice, index, name, id, pieces=(choice, index), appended=True)
-    written = {"input": called["input"]} if "input" in called else arguments_in(called.get("arguments"))
+        kind = ChannelKind.TOOL_INPUT if plain else ChannelKind.TOOL_ARGUMENTS
+        return ProposedCall(choice, index, name, id, pieces=Channel(kind, choice, index), appended=True)
+    written = {"input": called.get("input")} if plain else arguments_in(called.get("arguments"))
     return ProposedCall(choice, index, name, id, written)
 
 

@@ -26,6 +26,7 @@ from ext_proc.codecs.llm_frames import NOTHING, Part
 from ext_proc.codecs.llm_reader import Reader
 from ext_proc.codecs.llm_texts import Malformed, Place, Spot
 from ext_proc.codecs.openai_chat_denials import DONE, closing, error_object
+from ext_proc.codecs.openai_responses_calls import name_of
 from ext_proc.codecs.openai_responses_events import (
     delta_on,
     index_of,
@@ -86,6 +87,7 @@ class ResponsesReader(Reader):
     def __init__(self, requests: Sequence[Message], limits: Limits, *, failed: bool) -> None:
         super().__init__(requests, limits, failed=failed, channels=Channels(MAX_CHANNELS))
         self._items: dict[int, tuple[str, str]] = {}  # id and type by position
+        self._called: dict[int, str] = {}  # the name of the tool that one is a call of
         self._copies = 0
         self._said: set[_Known] = set()
         self._heard: set[_Known] = set()  # in the event at hand
@@ -135,6 +137,7 @@ class ResponsesReader(Reader):
             self._channels.begin(choice)
         if item:
             self._items[choice] = text_of(item, "id")[:MAX_WORD], text_of(item, "type")
+            self._called[choice] = name_of(item)
             self._produced = self._produced or item.get("type") != "reasoning"
         closes = self._channels.end(range(COPIES + before, COPIES + self._copies))
         if kind in _TERMINAL:
@@ -144,7 +147,8 @@ class ResponsesReader(Reader):
             closes += self._channels.end((choice,))
         if kind == "error" or value.get("error"):
             return self._error(value, data, spots, closes)
-        return Part(ResponsesEvent(value, data, spots), spots, closes, kind in _TERMINAL, changes_for)
+        message = ResponsesEvent(value, data, spots, self._called.get(choice, ""))
+        return Part(message, spots, closes, kind in _TERMINAL, changes_for)
 
     def text_event(self, channel: Channel, text: str) -> bytes:
         """See `codec.Decoder`; nothing for a copy, or for a text that no delta carries."""

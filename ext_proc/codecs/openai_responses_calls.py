@@ -4,7 +4,7 @@ Rules:
 - Calls for the client are items: functions and custom tools by their name, and by their kind what OpenAI names itself:
   `local_shell`, `shell`, `computer`, `apply_patch`. What runs at the provider is none: also a shell in its container.
 - An item stands in several events, and again in the whole answer: each time it is decided, by what it says there.
-  Where it begins, its arguments are still to come.
+  Where it begins, its arguments are still to come. An event that tells them whole without a name is of its item.
 - An item that is taken out is a message in its place; the events of its pieces are dropped.
 
 Source: OpenAI, Responses API (items, streaming events).
@@ -19,7 +19,7 @@ from typing import Any, Self
 
 from ext_proc.codecs.llm_calls import NOTE, Changeable, arguments_in, name_in
 from ext_proc.framing.json_splice import Path
-from ext_proc.messages import Proposals, ProposedCall, encode_json
+from ext_proc.messages import Channel, ChannelKind, Proposals, ProposedCall, encode_json
 
 _NAMED = ("function_call", "custom_tool_call")
 _OWN = {
@@ -29,7 +29,7 @@ _OWN = {
     "apply_patch_call": "apply_patch",
 }
 _FIRST = "response.output_item.added"
-_ARGUMENTS = ("response.function_call_arguments.", "response.custom_tool_call_input.")
+_DONE = ("response.function_call_arguments.done", "response.custom_tool_call_input.done")
 _ENVELOPE = ("id", "type", "status", "call_id", "name")
 
 
@@ -44,14 +44,17 @@ class ResponsesCalls(Changeable):
         value = self.value
         begins, repeated = value.get("type") == _FIRST, "type" in value and value.get("type") != _FIRST
         found = [
-            ProposedCall(0, index, name, name_in(item, "call_id"), pieces=(index, 0))
+            ProposedCall(0, index, name, name_in(item, "call_id"), pieces=_pieces(item, index))
             if begins
             else ProposedCall(0, index, name, name_in(item, "call_id"), _arguments(item), repeated=repeated)
             for index, _, item in items_in(value)
-            if (name := _name(item))
+            if (name := name_of(item))
         ]
-        if name_in(value, "type").startswith(_ARGUMENTS) and (name := name_in(value)):
-            found.append(ProposedCall(0, value.get("output_index") or 0, name, "", _done(value), repeated=True))
+        if name_in(value, "type") in _DONE:
+            index, arguments = value.get("output_index") or 0, _told(value)
+            for name in dict.fromkeys((name_in(value), getattr(self, "called", ""))):
+                if name:
+                    found.append(ProposedCall(0, index, name, "", arguments, repeated=True))
         return self.with_gathered(found)
 
     def without_calls(self, decided: Proposals) -> Self | None:
@@ -79,10 +82,16 @@ def items_in(value: Mapping[str, Any]) -> Iterator[tuple[int, Path, Mapping[str,
                 yield index, (*at, "output", index), item
 
 
-def _name(item: Mapping[str, Any]) -> str:
+def name_of(item: Mapping[str, Any]) -> str:
     """The name of the tool that an item is a call of; "" where it is none, or the provider's own."""
     kind = name_in(item, "type")
     return name_in(item) if kind in _NAMED else "" if _is_hosted(item) else _OWN.get(kind, "")
+
+
+def _pieces(item: Mapping[str, Any], index: int) -> Channel:
+    """The channel of a call's pieces; one without any, of what OpenAI names itself."""
+    plain = item.get("type") == "custom_tool_call"
+    return Channel(ChannelKind.TOOL_INPUT if plain else ChannelKind.TOOL_ARGUMENTS, index)
 
 
 def _is_hosted(item: Mapping[str, Any]) -> bool:
@@ -90,14 +99,16 @@ def _is_hosted(item: Mapping[str, Any]) -> bool:
     return item.get("type") == "shell_call" and name_in(environment, "type").startswith("container")
 
 
-def _done(value: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The arguments that an event tells once more, whole; None for another event of a call's pieces."""
-    return {"input": value["input"]} if "input" in value else arguments_in(value.get("arguments"))
+def _told(value: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What an event tells of a call once more, whole."""
+    return {"input": value.get("input")} if value["type"] == _DONE[1] else arguments_in(value.get("arguments"))
 
 
 def _arguments(item: Mapping[str, Any]) -> Mapping[str, Any] | None:
     if item.get("type") == "function_call":
         return arguments_in(item.get("arguments"))
+    if item.get("type") == "custom_tool_call":
+        return {"input": item.get("input")}
     return {name: value for name, value in item.items() if name not in _ENVELOPE}
 
 

@@ -23,7 +23,7 @@ from ext_proc.codecs.llm_fields import as_object, check_flag, check_keys, check_
 from ext_proc.codecs.llm_found import Found, numbered
 from ext_proc.codecs.llm_offers import objects_in, offered_in
 from ext_proc.codecs.llm_prompts import Prompted
-from ext_proc.codecs.llm_texts import Ambiguous, Malformed, Place
+from ext_proc.codecs.llm_texts import Ambiguous, Malformed, Place, Spot
 from ext_proc.codecs.opaques import malformed
 from ext_proc.codecs.openai_chat_hosted_tools import hosted_tools
 from ext_proc.codecs.openai_chat_request_texts import too_many_values
@@ -186,9 +186,17 @@ class ResponsesAnswer(_Response, Completion):
 
 
 class ResponsesEvent(_Response, CompletionChunk):
-    """One event of a streamed answer."""
+    """One event of a streamed answer.
 
-    __slots__ = ()
+    Attributes:
+        called: the name of the tool that the event's item is a call of; "" where it is none.
+    """
+
+    __slots__ = ("called",)
+
+    def __init__(self, value: Mapping[str, Any], raw: bytes, spots: Sequence[Spot] = (), called: str = "") -> None:
+        super().__init__(value, raw, spots)
+        self.called = called
 
     @property
     def snapshot(self) -> Mapping[str, Any]:

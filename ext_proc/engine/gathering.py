@@ -3,10 +3,11 @@
 Rules:
 - It waits only where a policy of the route asks for whole calls (`Policy.wants_whole_calls`).
 - From a call's name on nothing leaves until the choice that its arguments are a text of has ended. Then every frame is
-  decided in its turn, and the call is known whole where its name stands.
-- Its arguments are what its pieces say; where none came, what stands where it is told whole, or where it begins.
+  decided in its turn, and the call is known whole where it begins, and there alone: what tells it again says by itself
+  what that is.
+- Its arguments are what its pieces say; where none came, what stands where it begins, or where it is told again.
 - What cannot be put together stays without arguments, and no condition over them allows it: what is cut off, no object,
-  told in another way beside its pieces, or past `limits.call`.
+  begun twice, told in pieces before its name or beside what it began with, or past `limits.call`.
 
 Not here: where a format has names and pieces (codecs/), who decides (the policies).
 """
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from ext_proc.codecs.codec import NO_TEXTS, Decoder, Frame
 from ext_proc.codecs.llm_calls import arguments_in
@@ -24,52 +26,49 @@ from ext_proc.policy import Deny
 from ext_proc.trail import Outcome
 
 _KINDS = (ChannelKind.TOOL_ARGUMENTS, ChannelKind.TOOL_INPUT)
-_Place = tuple[int, int]  # of a channel: its choice, its index there
+_PER_FRAME = 128  # bytes that a frame counts for beside its own: it takes memory, however short
 
 
 class _Call:
     """A call whose arguments are to come.
 
     Attributes:
-        place: the channel of its pieces.
-        whole: what it is where no piece comes: as it is told whole, or else as it begins.
+        pieces: the channel of its pieces.
+        whole: what it is where no piece comes.
+        lost: whether it is too late to say what it is.
     """
 
-    __slots__ = ("place", "whole")
+    __slots__ = ("_begun", "_texts", "lost", "pieces", "whole")
 
-    def __init__(self, place: _Place, begun: Arguments) -> None:
-        self.place = place
-        self.whole = begun
+    def __init__(self, call: ProposedCall, pieces: Channel, *, lost: bool) -> None:
+        self.pieces = pieces
+        self.whole = self._begun = call.begun
+        self.lost = lost
+        self._texts: list[str] = []
 
-
-class _Pieces:
-    """The pieces of one channel so far."""
-
-    __slots__ = ("_found", "_lost")
-
-    def __init__(self) -> None:
-        self._found: list[Piece] = []
-        self._lost = False
-
-    def add(self, piece: Piece) -> int:
-        """Keeps one more, unless they are lost; how many characters that takes."""
-        if self._lost:
-            return 0
-        self._found.append(piece)
-        return len(piece.text)
-
-    def lose(self) -> int:
-        """They are kept no more; how many characters they took."""
-        found, self._found, self._lost = self._found, [], True
-        return sum(len(piece.text) for piece in found)
+    def add(self, text: str) -> None:
+        self._texts.append(text)
 
     def arguments(self) -> Arguments | None:
-        """What they are together; None where they were too long to be kept."""
-        return None if self._lost else _arguments(self._found)
+        """What they are together; None where that cannot be said."""
+        if self.lost:
+            return None
+        if not self._texts:
+            return self.whole
+        text = "".join(self._texts)
+        together = {"input": text} if self.pieces.kind is ChannelKind.TOOL_INPUT else arguments_in(text)
+        return together if self._begun in ({}, together) else None
+
+
+class _Waiting(NamedTuple):
+    """A frame that was read and not handed on, with the calls that begin in it."""
+
+    frame: Frame
+    calls: Mapping[CallKey, _Call]
 
 
 class _KnowingFrame:
-    """A frame in which a call's name stands, with the arguments that came behind it."""
+    """A frame in which a call begins, with the arguments that came behind it."""
 
     batch = False
 
@@ -103,21 +102,18 @@ class GatheringDecoder:
     """A decoder of a streamed answer whose frames wait while a call's arguments come.
 
     Args:
-        most: bytes of the answer that may wait, and characters of pieces that are kept.
+        most: bytes of the answer that may wait.
     """
 
     def __init__(self, decoder: Decoder, most: int) -> None:
         self._decoder = decoder
         self._most = most
-        self._waiting: deque[Frame] = deque()
+        self._waiting: deque[_Waiting] = deque()
         self._held = 0
         self._open: dict[CallKey, _Call] = {}
-        self._places: set[_Place] = set()  # of those
-        self._pieces: dict[_Place, _Pieces] = {}
-        self._kept = 0  # characters in them
-        self._again: dict[int, list[Arguments | None]] = {}  # what was told whole beside them, by the channel's index
-        self._ended: set[CallKey] = set()
-        self._known: dict[CallKey, Arguments] = {}
+        self._by_channel: dict[Channel, _Call] = {}  # those that are open
+        self._begun: set[CallKey] = set()  # all that ever were
+        self._early: set[Channel] = set()  # of pieces that no call had begun for
 
     @property
     def outcome(self) -> Outcome:
@@ -144,13 +140,16 @@ class GatheringDecoder:
     def stream_end(self, deny: Deny, trail_id: str, dropped: Sequence[Frame] = ()) -> bytes:
         """See `codec.Decoder`: what was read and waits does not leave either."""
         own = [frame.frame if isinstance(frame, _KnowingFrame) else frame for frame in dropped]
-        return self._decoder.stream_end(deny, trail_id, [*own, *self._waiting])
+        return self._decoder.stream_end(deny, trail_id, [*own, *(waiting.frame for waiting in self._waiting)])
 
     def _through(self, frames: Iterator[Frame]) -> Iterator[Frame]:
         for frame in frames:
-            self._read(frame)
-            self._waiting.append(frame)
-            self._held += len(frame.raw)
+            calls = self._read(frame)
+            if not self._open and not self._waiting and not calls:
+                yield frame
+                continue
+            self._waiting.append(_Waiting(frame, calls))
+            self._held += len(frame.raw) + _PER_FRAME
             if self._held > self._most:
                 self._give_up()
             if not self._open:
@@ -158,83 +157,61 @@ class GatheringDecoder:
 
     def _released(self) -> Iterator[Frame]:
         while self._waiting:
-            frame = self._waiting.popleft()
-            self._held -= len(frame.raw)
-            yield self._shown(frame)
+            frame, calls = self._waiting.popleft()
+            self._held -= len(frame.raw) + _PER_FRAME
+            yield _knowing(frame, calls) if calls else frame
 
-    def _shown(self, frame: Frame) -> Frame:
-        """The frame as policies see it: a call where its name stands, with the arguments that came behind it."""
-        for message in frame.messages if self._known else ():
-            if isinstance(message, CompletionChunk):
-                known = {call.key: self._known[call.key] for call in message.proposals if call.key in self._known}
-                return _KnowingFrame(frame, message.knowing(known)) if known else frame
-        return frame
-
-    def _read(self, frame: Frame) -> None:
-        """What a frame says of calls."""
+    def _read(self, frame: Frame) -> Mapping[CallKey, _Call]:
+        """Reads what a frame says of calls; those that begin in it."""
+        begin: dict[CallKey, _Call] = {}
         for message in frame.messages:
             if isinstance(message, CompletionChunk):
                 for call in message.proposals:
-                    self._begin(call)
+                    self._tell(call, begin)
             elif isinstance(message, LlmError):
                 self._give_up()  # nothing more is awaited
-        closes = frame.closes
         for piece in frame.pieces:
             if piece.channel.kind in _KINDS:
-                self._add(piece, whole=piece.channel.choice in closes)
-        if closes:
-            self._close(closes)
+                self._add(piece)
+        if frame.closes:
+            self._close(frame.closes)
+        return begin
 
-    def _begin(self, call: ProposedCall) -> None:
+    def _tell(self, call: ProposedCall, begin: dict[CallKey, _Call]) -> None:
+        """A call begins, or is told again."""
         opened = self._open.get(call.key)
-        if opened is not None:
-            opened.whole = opened.whole if call.arguments is None else call.arguments
-        elif call.pieces is not None and call.key not in self._ended and len(self._ended) < MAX_CALLS:
-            self._open[call.key] = _Call(call.pieces, call.begun)
-            self._places.add(call.pieces)
+        if call.pieces is None:
+            if opened is not None and call.arguments is not None:
+                opened.whole = call.arguments
+        elif opened is not None:
+            opened.lost = True  # a second beginning: clients may put two calls together, or take either
+        elif call.key not in self._begun and len(self._begun) < MAX_CALLS:
+            made = _Call(call, call.pieces, lost=call.pieces in self._early or call.pieces in self._by_channel)
+            self._begun.add(call.key)
+            self._open[call.key] = self._by_channel[call.pieces] = begin[call.key] = made
 
-    def _add(self, piece: Piece, *, whole: bool) -> None:
-        place = piece.channel.choice, piece.channel.index
-        if whole and place not in self._pieces and place not in self._places:
-            if self._open:
-                self._again.setdefault(place[1], []).append(_arguments([piece]))
-            return
-        pieces = self._pieces.setdefault(place, _Pieces())
-        if self._kept + len(piece.text) > self._most:
-            self._kept -= pieces.lose()
-        else:
-            self._kept += pieces.add(piece)
+    def _add(self, piece: Piece) -> None:
+        call = self._by_channel.get(piece.channel)
+        if call is not None:
+            call.add(piece.text)
+        elif len(self._early) < MAX_CALLS:
+            self._early.add(piece.channel)
 
     def _close(self, choices: Collection[int]) -> None:
         """These choices ended."""
-        for key, call in [(key, call) for key, call in self._open.items() if call.place[0] in choices]:
-            arguments = self._together(call)
-            if arguments is not None:
-                self._known[key] = arguments
-            del self._open[key]
-            self._places.discard(call.place)
-            self._ended.add(key)
-        for place in [place for place in self._pieces if place[0] in choices]:
-            self._kept -= self._pieces.pop(place).lose()
-
-    def _together(self, call: _Call) -> Arguments | None:
-        """A call's arguments; None where they cannot be said."""
-        again, pieces = self._again.pop(call.place[1], ()), self._pieces.get(call.place)
-        if pieces is None:
-            return call.whole
-        arguments = pieces.arguments()
-        return arguments if all(told == arguments for told in again) else None
+        for key in [key for key, call in self._open.items() if call.pieces.choice in choices]:
+            del self._by_channel[self._open.pop(key).pieces]
 
     def _give_up(self) -> None:
         """What is not whole now stays without arguments."""
-        self._ended |= self._open.keys()
+        for call in self._open.values():
+            call.lost = True
         self._open.clear()
-        self._places.clear()
-        self._again.clear()
+        self._by_channel.clear()
 
 
-def _arguments(pieces: Sequence[Piece]) -> Arguments | None:
-    """What pieces of one channel are together: JSON, or the input of a tool that takes plain text."""
-    text = "".join(piece.text for piece in pieces)
-    plain = pieces[0].channel.kind is ChannelKind.TOOL_INPUT
-    return {"input": text} if plain else arguments_in(text)
+def _knowing(frame: Frame, calls: Mapping[CallKey, _Call]) -> Frame:
+    known = {key: arguments for key, call in calls.items() if (arguments := call.arguments()) is not None}
+    (message,) = frame.messages
+    assert isinstance(message, CompletionChunk), "nothing else proposes calls"
+    return _KnowingFrame(frame, message.knowing(known)) if known else frame

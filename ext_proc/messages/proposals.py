@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ext_proc.messages.channel import Channel
+
 MAX_CALLS = 4096  # of one answer
 
 CallKey = tuple[int, int]  # by which a call is known: its choice, its index there
@@ -30,8 +32,8 @@ class ProposedCall:
         name: of the tool, as the client will look for it; never empty.
         id: by which the client answers it; "" where the format has none.
         arguments: where they are whole, and an object; None where they come in pieces, or are something else.
-        pieces: where they come in pieces, the choice and the index of the channel that those are of; else None.
-        begun: what stands for them at the call's name, where no piece follows.
+        pieces: where the call begins here and its arguments may follow in pieces, the channel of those; else None.
+        begun: what stands for them where it begins, and counts where no piece follows.
         appended: whether clients put the name behind one that the call has already (OpenAI's chat completions).
         repeated: whether the event may tell once more what one before it told.
     """
@@ -41,7 +43,7 @@ class ProposedCall:
     name: str
     id: str = ""
     arguments: Arguments | None = field(default=None, repr=False)
-    pieces: tuple[int, int] | None = None
+    pieces: Channel | None = None
     begun: Arguments = field(default_factory=dict, repr=False)
     appended: bool = False
     repeated: bool = False

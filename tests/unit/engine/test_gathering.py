@@ -6,6 +6,7 @@ Not here: what becomes of a call (policies/test_proposed_calls.py, policies/test
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -97,9 +98,46 @@ def test_calls_of_several_choices_wait_for_each_other() -> None:
     assert calls_in(frames_of(CHAT, o.stream(*values))) == [("one", {"a": 1}), ("two", {"b": 2})]
 
 
-def test_pieces_that_came_before_the_name_are_of_the_call() -> None:
+def test_a_call_of_which_pieces_came_before_its_name_is_not_known() -> None:
     body = o.stream(piece('{"a"'), piece(": 1}", "one"), o.chunk(finish="tool_calls"))
-    assert calls_in(frames_of(CHAT, body)) == [("one", {"a": 1})]
+    assert calls_in(frames_of(CHAT, body)) == [("one", None)]
+
+
+def test_a_call_that_begins_twice_is_not_known() -> None:
+    begun = [{"type": "tool_use", "id": "t", "name": "run", "input": {"a": number}} for number in (1, 2)]
+    again = a.story(*(a.begin(each) for each in begun), a.ends())
+    assert calls_in(frames_of(a.ANTHROPIC, again)) == [("run", None), ("run", None)]
+    # In a chat a call may begin again behind its choice's end.
+    late = o.stream(piece("{}", "one"), o.chunk(finish="tool_calls"), piece(None, "one"))
+    assert calls_in(frames_of(CHAT, late)) == [("one", {}), ("one", None)]
+
+
+def test_arguments_and_plain_input_are_not_put_together() -> None:
+    plain = o.chunk({"tool_calls": [{"index": 0, "custom": {"input": '{"a": 1, "b":'}}]})
+    body = o.stream(piece(" ", "one"), plain, piece('{"a": 2}'), o.chunk(finish="tool_calls"))
+    assert calls_in(frames_of(CHAT, body)) == [("one", {"a": 2})]
+
+
+def test_pieces_that_official_clients_pass_over_are_not_put_together_with_the_others() -> None:
+    begun = a.begin({"type": "tool_use", "id": "t", "name": "run", "input": {}})
+    pieces = [("x_delta", '{"a": 1, "b":'), ("input_json_delta", '{"a": 2}'), ("x_delta", "}")]
+    deltas = [a.delta(0, type=kind, partial_json=text) for kind, text in pieces]
+    assert calls_in(frames_of(a.ANTHROPIC, a.story(begun, *deltas, a.ends()))) == [("run", {"a": 2})]
+
+
+def test_calls_that_come_side_by_side_are_each_known() -> None:
+    first, second = (called("", id=f"fc_{number}", name=f"run{number}") for number in (0, 1))
+    done = [{**each, "arguments": f'{{"a": {number}}}'} for number, each in enumerate((first, second))]
+    values: list[Any] = r.begins(first) + r.begins(second, 1)
+    for last in ("delta", "done"):
+        member = "delta" if last == "delta" else "arguments"
+        values += [
+            r.event(f"response.function_call_arguments.{last}", output_index=at, **{member: each["arguments"]})
+            for at, each in enumerate(done)
+        ]
+    values += [r.event("response.output_item.done", output_index=at, item=each) for at, each in enumerate(done)]
+    body = r.stream(*values, r.event("response.completed", response=r.answer(*done)))
+    assert calls_in(frames_of(r.RESPONSES, body)) == [("run0", {"a": 0}), ("run1", {"a": 1})]
 
 
 def test_a_call_that_is_told_in_one_event_waits_for_the_end_of_its_choice_only() -> None:
@@ -133,7 +171,9 @@ def test_where_no_piece_follows_a_block_is_what_it_began_as() -> None:
     begun = {"type": "tool_use", "id": "t", "name": "run", "input": {"a": 1}}
     assert calls_in(frames_of(a.ANTHROPIC, a.story(a.begin(begun), a.ends()))) == [("run", {"a": 1})]
     with_more = a.story(a.begin(begun), a.delta(0, type="input_json_delta", partial_json='{"b": 2}'), a.ends())
-    assert calls_in(frames_of(a.ANTHROPIC, with_more)) == [("run", {"b": 2})]
+    assert calls_in(frames_of(a.ANTHROPIC, with_more)) == [("run", None)]
+    the_same = a.story(a.begin(begun), a.delta(0, type="input_json_delta", partial_json='{"a":1}'), a.ends())
+    assert calls_in(frames_of(a.ANTHROPIC, the_same)) == [("run", {"a": 1})]
 
 
 def called(arguments: str, **fields: Any) -> dict[str, Any]:
@@ -160,13 +200,21 @@ def test_where_no_piece_follows_an_item_is_what_it_is_when_it_is_done() -> None:
     assert calls_in(frames_of(r.RESPONSES, told)) == [("run", {"a": 1})]
 
 
-def test_what_is_told_in_another_way_beside_its_pieces_is_not_known() -> None:
+def told_again(frames: Sequence[Frame]) -> list[Mapping[str, Any] | None]:
+    messages = [message for frame in frames for message in frame.messages if isinstance(message, CompletionChunk)]
+    return [call.arguments for message in messages for call in message.proposals if call.repeated]
+
+
+def test_what_tells_a_call_again_says_by_itself_what_that_is() -> None:
     pieces = [arguments_event("delta", delta='{"a":'), arguments_event("delta", delta="1}")]
-    same = responses(*pieces, arguments_event("done", arguments='{ "a": 1 }'))
-    assert calls_in(frames_of(r.RESPONSES, same)) == [("run", {"a": 1})]
-    other = responses(*pieces, arguments_event("done", arguments='{"a": 2}'))
-    assert calls_in(frames_of(r.RESPONSES, other)) == [("run", None)]
-    assert calls_in(frames_of(r.RESPONSES, responses(*pieces, last='{"a": 2}'))) == [("run", None)]
+    nameless = arguments_event("done", arguments='{"a": 2}')
+    frames = frames_of(r.RESPONSES, responses(*pieces, nameless, last='{"a": 3}'))
+    assert calls_in(frames) == [("run", {"a": 1})]
+    assert told_again(frames) == [{"a": 2}, {"a": 3}, {"a": 3}]
+    late = responses(*pieces).replace(
+        b"event: response.completed", r.encoded_event(nameless) + b"event: response.completed"
+    )
+    assert told_again(frames_of(r.RESPONSES, late)) == [{"a": 1}, {"a": 2}, {"a": 1}]
 
 
 def test_a_shells_call_is_known_when_its_item_is_done() -> None:
@@ -201,9 +249,29 @@ def test_past_the_limit_nothing_waits_and_the_call_is_not_known() -> None:
     assert 0 < left.index(max(left)) < 10
     assert sum(left) == len(left)
     assert calls_in(frames_of(CHAT, body, most=2000)) == [("one", None)]
-    # What comes before its name, or is of no call, is kept within the same bound.
-    early = o.stream(*(piece("x" * 100) for _ in range(30)), piece("", "one"), o.chunk(finish="tool_calls"))
-    assert calls_in(frames_of(CHAT, early, most=2000)) == [("one", None)]
+
+
+def test_frames_count_beside_their_bytes_so_that_many_short_ones_are_bounded_too() -> None:
+    decoder = gathering(CHAT, most=20_000)
+    assert list(decoder.feed(o.event(piece("{", "one")))) == []
+    left = list(decoder.feed(b"\n" * 1000))
+    assert len(left) > 100
+
+
+def test_what_was_handed_on_is_not_kept() -> None:
+    decoder = gathering(CHAT, most=1 << 20)
+    tracemalloc.start()
+    try:
+        kept = []
+        for index in range(40):
+            # Each is another choice, which ends with it.
+            long = piece('{"a": ["' + "x" * 20_000 + '"]}', "one", choice=index)
+            ended = o.chunk(finish="tool_calls", index=index)
+            assert len(list(decoder.feed(o.event(long) + o.event(ended)))) == 2
+            kept.append(tracemalloc.get_traced_memory()[0])
+    finally:
+        tracemalloc.stop()
+    assert kept[-1] - kept[5] < 200_000
 
 
 def test_of_calls_without_number_so_many_are_gathered() -> None:
