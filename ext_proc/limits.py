@@ -39,7 +39,7 @@ class Limits:
 
     request_body: int = 32 * MIB
     response_body: int = 32 * MIB
-    event: int = 4 * MIB
+    event: int = 16 * MIB
     envoy_buffer: int = 1 * MIB
     hold_back: int = 64 * KIB
     call: int = 4 * MIB

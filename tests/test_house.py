@@ -83,6 +83,7 @@ SEEN_IN = {
     "policies/gatehouse_policies/confirm_visitors.py": "tests/policies/test_confirm_page.py",
     "policies/gatehouse_policies/confirm_wire.py": "tests/policies/test_confirm.py",
     "policies/gatehouse_policies/tool_annotations.py": "tests/policies/test_tool_access.py",
+    "policies/gatehouse_policies/usage_state.py": "tests/policies/test_usage.py",
 }
 # Nothing in them can be wrong that a type checker would not see.
 NOTHING_TO_TEST = {"ext_proc/codecs/codec.py", "ext_proc/errors.py"}

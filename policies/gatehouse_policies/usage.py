@@ -7,7 +7,8 @@ Rules:
   missing is counted here: `usage_estimated` is true, `usage_reported` false, and `tokenizer` says by what. What was
   reported before stays; the text that came after it is added. What this policy did not see is not in it: hidden
   reasoning, tools that the provider ran, an answer that a policy further down the list stopped.
-- An answer that is none (an error, nothing at all) has no figures: `usage_reported` is false, and that is all.
+- An answer that is none (an error, nothing at all) has no figures: `usage_reported` is false, and that is all. One that
+  came and cannot be read has those of its prompt.
 - It only observes: no answer is held or changed for it. With `include_usage: add-and-hide` it changes what OpenAI's
   formats need: streams tell usage only where the request asks for it, so it asks, and hides again what that adds from a
   client that did not. Then answers on its route wait to be decided, as with any policy that may change them.
@@ -29,7 +30,6 @@ Not here: counting (usage_tokens.py), prices (usage_prices.py), records (usage_l
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Literal
 
 from pydantic import BaseModel, Field, field_validator
@@ -51,6 +51,7 @@ from ext_proc.policy import BundleFile, Context, Mutation, Policy, Verdict
 from ext_proc.trail import Outcome
 from gatehouse_policies.usage_ledger import Booking, Books, LedgerPart
 from gatehouse_policies.usage_prices import COUNTS, Prices, PricesPart, PriceTable, read_prices
+from gatehouse_policies.usage_state import State, asked_by, was_cut
 from gatehouse_policies.usage_tokens import AnswerTokens, By, Counting, PromptTokens, Tokenizer
 
 # No answer has so many tokens. What is counted elsewhere, in floats, stays exact below it.
@@ -83,55 +84,6 @@ class Parameters(BaseModel, extra="forbid"):
     @classmethod
     def _reads(cls, prices: BundleFile | PriceTable | None) -> PriceTable | None:
         return read_prices(prices) if isinstance(prices, BundleFile) else prices
-
-
-@dataclass(slots=True)
-class State:
-    """What is known of one exchange.
-
-    Attributes:
-        request: kept to count its prompt by, should that be missing in the end.
-        model: the model's name in the answer; "" while it is not known.
-        reported: what the provider said so far.
-        told: whether it said anything.
-        finished: whether a choice ended.
-        final: whether what it said last is said of all that came.
-        uncounted: counts the text that came after the provider's last word; None while there is none.
-        prompt: the prompt's count, once somebody needed it.
-        synthetic: the tokens that policies added to it, once somebody needed them.
-        estimated: whether figures of ours have been measured.
-        priced: whether the price was known when somebody last asked; None before.
-        hides: whether the client did not ask for what its stream tells.
-        booking: the exchange's record; never opened without a ledger.
-        deferred: whether the answer is made apart from its request: then its figures are those of `stored`.
-        stored: by which the provider keeps the answer; "" while that is not known.
-        booked: whether this exchange is the first that saw it finished.
-    """
-
-    request: ModelRequest | None = None
-    answered: bool = False
-    model: str = ""
-    reported: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
-    told: bool = False
-    finished: bool = False
-    final: bool = False
-    uncounted: AnswerTokens | None = None
-    by: By | None = None
-    prompt: PromptTokens | None = None
-    synthetic: int | None = None
-    estimated: bool = False
-    priced: bool | None = None
-    hides: bool = False
-    booking: Booking | None = None
-    deferred: bool = False
-    stored: str = ""
-    booked: bool = False
-
-    @property
-    def models(self) -> tuple[str, ...]:
-        """The model's names, the one that counts first."""
-        asked = "" if self.request is None else self.request.model
-        return tuple(name for name in dict.fromkeys((self.model, asked)) if name)
 
 
 class UsageMeter(Policy[Parameters, State]):
@@ -171,7 +123,7 @@ class UsageMeter(Policy[Parameters, State]):
 
     def settle(self, ctx: Context[State]) -> None:
         state = ctx.state
-        if not state.answered or not (state.booked or (state.request is not None and not state.deferred)):
+        if not state.booked and (state.request is None or state.deferred or not (state.answered or was_cut(ctx))):
             return
         final = state.final or (state.told and state.uncounted is None and ctx.outcome is Outcome.OK)
         counts = dict(state.reported)
@@ -247,14 +199,14 @@ class UsageMeter(Policy[Parameters, State]):
     def _prompt(self, state: State, ctx: Context[State]) -> PromptTokens:
         """The prompt as it went on."""
         if state.prompt is None:
-            state.prompt = self._counting.prompt(_asked(state, ctx)[1].prompt(), self._by(state))
+            state.prompt = self._counting.prompt(asked_by(state, ctx)[1].prompt(), self._by(state))
         return state.prompt
 
     def _split(self, state: State, ctx: Context[State]) -> None:
         """What the prompt is made of."""
         for name, count in self._prompt(state, ctx).as_measures().items():
             ctx.measure(name, count)
-        came, went = _asked(state, ctx)
+        came, went = asked_by(state, ctx)
         if state.synthetic is None:
             state.synthetic = 0 if came is went else self._counting.added(came.prompt(), went.prompt(), self._by(state))
         ctx.measure("synthetic_tokens", state.synthetic)
@@ -275,15 +227,6 @@ class UsageMeter(Policy[Parameters, State]):
         if known is not None and known is not state.priced:  # what was said of fewer tokens is taken back
             for name in ("price_unknown",) if state.priced else ("cost", "currency"):
                 ctx.measure(name, "")
-
-
-def _asked(state: State, ctx: Context[State]) -> tuple[ModelRequest, ModelRequest]:
-    """The request as it came, and as it went on behind all policies."""
-    for came, went in ctx.requests:
-        if isinstance(came, ModelRequest) and isinstance(went, ModelRequest):
-            return came, went
-    assert state.request is not None, "nobody asks without a request"
-    return state.request, state.request
 
 
 def _name(text: str) -> str:
@@ -347,15 +290,27 @@ class _Keeping(UsageMeter):
         """Opens the record of what will be used."""
         assert self._books is not None
         assert ctx.state.booking is not None
-        if not isinstance(message, TokenCount):
-            await self._books.open(ctx.state.booking, message, ctx)
+        booking = ctx.state.booking
+        if isinstance(message, TokenCount) or not await self._books.open(booking, message, ctx):
+            return
+        if not (isinstance(message, Generation) and message.deferred):
+            self._books.soon(booking, lambda: self._expect(ctx))
+
+    def _expect(self, ctx: Context[State]) -> None:
+        """Writes what the prompt will have taken, for the case that this process ends before anything is answered."""
+        assert self._books is not None
+        assert ctx.state.booking is not None
+        counts = dict.fromkeys(COUNTS, 0) | {"input_tokens": self._prompt(ctx.state, ctx).total}
+        cost = None if self._prices is None else self._prices.cost(ctx.state.models, counts, ctx.time)
+        priced = {} if cost is None or self._prices is None else {"cost": cost, "currency": self._prices.currency}
+        self._books.expect(ctx.state.booking, {**counts, **priced}, ctx)
 
     def _go_on(self, message: ModelAnswer, ctx: Context[State]) -> None:
         """Writes the figures so far, where that is due."""
         assert self._books is not None
         assert ctx.state.booking is not None
         self._look_for_deferred(message, ctx)
-        if self._books.heard(ctx.state.booking, message, ctx):
+        if self._books.heard(ctx.state.booking, message, ctx, final=ctx.state.final):
             self.settle(ctx)
             self._books.checkpoint(ctx.state.booking, ctx)
 

@@ -14,11 +14,12 @@ Not here: counting (usage.py), keeping records (ext_proc/ledger).
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -40,6 +41,7 @@ from ext_proc.messages import CompletionChunk, ModelAnswer, ModelRequest
 from ext_proc.policy import BundlePath, Context, Period, Secret
 from gatehouse_policies.workflow_ids import ids_in
 
+_SOON = 0.05  # seconds from a record's opening to its first checkpoint
 _ATTEMPTS = "x-envoy-attempt-count"  # of the response, where Envoy's virtual host is told to include it
 _CLIENT_RETRIES = "x-stainless-retry-count"  # what the official OpenAI and Anthropic clients say
 _HASH = 32  # hexadecimal digits
@@ -170,12 +172,16 @@ class Booking:
         began: the monotonic time of the record's opening.
         due: the monotonic time of the next checkpoint.
         record: None before it is opened.
+        final: whether a checkpoint has the provider's last figures.
+        timer: for the first checkpoint.
     """
 
     arrived: float | None = None
     began: float = 0.0
     due: float = 0.0
     record: UsageRecord | None = field(default=None)
+    final: bool = False
+    timer: asyncio.TimerHandle | None = None
 
     def at(self, ctx: Context[Any]) -> float:
         """Now, in seconds since the Unix epoch, by the monotonic clock since the opening."""
@@ -251,8 +257,22 @@ class Books:
             booking.record = None
         return opened
 
-    def heard(self, booking: Booking, message: ModelAnswer, ctx: Context[Any]) -> bool:
-        """Notes what an answer, or an event of one, says; whether a checkpoint is due."""
+    def soon(self, booking: Booking, first: Callable[[], None]) -> None:
+        """Has the first checkpoint made by `first` a moment later: not while the request waits for it."""
+        booking.timer = asyncio.get_running_loop().call_later(_SOON, first)
+
+    def expect(self, booking: Booking, figures: Mapping[str, Any], ctx: Context[Any]) -> None:
+        """Writes figures that count only if the process ends now; the record does not keep them."""
+        if booking.record is not None and self._ledger is not None and booking.record.checkpointed is None:
+            expected = _with_figures(booking.record, {**ctx.measures, **figures, "usage_reported": False})
+            self._ledger.checkpoint(msgspec.structs.replace(expected, checkpointed=booking.record.opened + _SOON))
+
+    def heard(self, booking: Booking, message: ModelAnswer, ctx: Context[Any], *, final: bool) -> bool:
+        """Notes what an answer, or an event of one, says; whether a checkpoint is due.
+
+        Args:
+            final: whether the provider's last figures are known.
+        """
         record = booking.record
         if record is None:
             return False
@@ -260,7 +280,8 @@ class Books:
             at = booking.at(ctx)
             seconds = round(at - record.opened, 6)
             booking.record = msgspec.structs.replace(record, first_token=at, first_token_seconds=seconds)
-        return ctx.now >= booking.due
+        told, booking.final = final and not booking.final, final
+        return told or ctx.now >= booking.due
 
     def checkpoint(self, booking: Booking, ctx: Context[Any]) -> None:
         """Writes what is known so far, if that can be done at once."""
@@ -277,6 +298,8 @@ class Books:
         Raises:
             LedgerError: it could not be written yet; that is tried again with the next exchange.
         """
+        if booking.timer is not None:
+            booking.timer.cancel()
         if booking.record is None:
             return
         attempts = None if ctx.response is None else _number(ctx.response.headers.get(_ATTEMPTS))

@@ -7,6 +7,7 @@ Rules:
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import threading
@@ -42,6 +43,7 @@ policies:
       ledger: {sink: sqlite, path: usage.db, timeout: 2s, checkpoint: 1ms, workflow: {by: header, name: x-workflow}}
 limits: {decision: 5s}
 """
+PRICES = '{currency: EUR, rows: [{model: "*", input: 1, output: 10}]}'
 USAGE = {"prompt_tokens": 12, "completion_tokens": 30, "total_tokens": 42}
 ANSWER = whole({"role": "assistant", "content": "hi"}, model="gpt-5.1-2025-11-13", usage=USAGE)
 ASKED: dict[str, Any] = {"model": "gpt-5.1", "messages": [{"role": "user", "content": "tell me a story"}]}
@@ -270,3 +272,36 @@ def test_of_two_processes_that_share_the_ledger_only_the_dead_ones_records_are_c
         assert (dead.state, alive.state) == ("interrupted", "open")
     (found,) = ended(other, "lives")
     assert (found.id, found.state, found.counted, found.revision) == (alive.id, "closed", "reported", "other")
+
+
+@pytest.mark.parametrize("streams", [False, True], ids=["whole", "streamed"])
+def test_a_process_that_is_killed_before_anything_was_answered_leaves_what_the_prompt_took(
+    gatehouse_stack: Stacks, streams: bool
+) -> None:
+    usual = BUNDLE.replace("checkpoint: 1ms", "checkpoint: 5s").replace("ledger:", f"prices: {PRICES}\n      ledger:")
+    running = gatehouse_stack(usual.replace('revision: "1"', 'revision: "usual"'), edit_bootstrap=patient)
+    workflow = f"waits-{streams}"
+
+    async def script(request: Request, connection: Connection) -> None:
+        await connection.gate(workflow)
+
+    def ask() -> None:
+        with client(running, workflow) as models, contextlib.suppress(openai.APIError):
+            models.chat.completions.create(**ASKED, stream=streams)
+
+    running.upstream.answer_with(script, [workflow])
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(ask)
+        (open_,) = wait_for(
+            lambda: [record for record in records(running, workflow) if record.input_tokens] or None,
+            "the first checkpoint",
+        )
+        assert (open_.state, open_.counted, open_.output_tokens) == ("open", "estimated", 0)
+        kill_gatehouse(running)
+        running.upstream.open(workflow)
+        asked.result()
+    restart_gatehouse(running)
+    (found,) = ended(running, workflow)
+    assert (found.id, found.state, found.counted) == (open_.id, "interrupted", "estimated")
+    assert found.input_tokens == open_.input_tokens > 0
+    assert (float(found.cost), found.currency) == (found.input_tokens / 1_000_000, "EUR")

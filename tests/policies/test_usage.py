@@ -29,8 +29,8 @@ from gatehouse_policies.usage_prices import PriceTable
 from gatehouse_policies.usage_tokens import Tokenizer
 from tests.exchange.test_cutting import cut_at
 from tests.exchange.text_policies import Replace
-from tests.policies.chats import ANSWER, book, chat, went_on
-from tests.unit.codecs.openai_building import asking, chunk, read_request, says, stream, whole
+from tests.policies.chats import ANSWER, PATH, book, chat, went_on
+from tests.unit.codecs.openai_building import asking, chunk, encoded, read_request, says, stream, whole
 
 COUNTED = {
     "prompt_tokens": 12,
@@ -168,6 +168,30 @@ def test_without_an_encoding_they_are_estimated_by_kinds_of_characters() -> None
 )
 def test_an_error_has_no_figures(answer: Any, status: int) -> None:
     assert figures(chat(policy(), answer=answer, status=status)) == UNTOLD
+
+
+@pytest.mark.parametrize(
+    ("sent", "answer"),
+    [
+        (asking(), encoded(whole({"content": "hello"}))[:-9]),
+        (asking(), encoded(whole({"content": "hello"}))[:-1] + b',"id":"x"}'),
+        (asking(), b"<html>all is well</html>"),
+        (asking(stream=True), stream(says("hello"))[:40]),
+    ],
+    ids=["cut off", "a key twice", "no JSON", "a stream before its first event"],
+)
+@pytest.mark.parametrize("enforced", [False, True])
+def test_of_an_answer_that_came_and_cannot_be_read_the_prompt_is_counted(
+    sent: Any, answer: bytes, enforced: bool
+) -> None:
+    others = [Replace("nothing", "x")] if enforced else []
+    kind = "text/event-stream" if sent.get("stream") else "application/json"
+    came = response(answer, headers={"content-type": kind}, sized=kind.endswith("json"))
+    played = pass_through(book(policy(tokenizer=EXACT), *others), request(sent, path=PATH), came)
+    assert played.trail.outcome in ({"refused"} if enforced else {"truncated", "invalid"})
+    found = figures(played)
+    assert (found["usage_reported"], found["usage_estimated"]) == (False, True)
+    assert (found["input_tokens"], found["output_tokens"]) == (PROMPT, 0)
 
 
 def test_a_request_that_a_policy_denied_used_nothing() -> None:

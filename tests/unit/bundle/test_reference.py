@@ -42,7 +42,7 @@ def test_every_key_of_the_bundle_is_in_the_reference_with_its_meaning() -> None:
 
 def test_sizes_durations_and_choices_are_written_as_an_operator_writes_them() -> None:
     text = reference.render({})
-    assert "| `event` | size | `4MiB` |" in text
+    assert "| `event` | size | `16MiB` |" in text
     assert "| `decision` | duration | `150ms` |" in text
     assert "| `mode` | `enforce` or `shadow` or `off` | `enforce` |" in text
     assert f"| `protocol` | {' or '.join(f'`{name}`' for name in sorted(PROTOCOLS))} | required |" in text
