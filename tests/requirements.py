@@ -256,7 +256,7 @@ REQUIREMENTS: dict[str, Requirement] = {
     "gemini": Requirement(
         "The path names Gemini's model: another is another path. Answers in events and in an array stay what they are.",
         "Google, Gemini API: generateContent, streamGenerateContent; google.rpc.Status",
-        (f"{E}test_gemini.py", f"{X}test_llm_texts.py"),
+        (f"{E}test_gemini.py", f"{E}test_google.py", f"{X}test_llm_texts.py"),
     ),
     "usage-reported": Requirement(
         "What a provider counted is on record as it wrote it, of JSON and of streams, however they are cut.",
