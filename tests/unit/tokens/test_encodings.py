@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import tomllib
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
@@ -61,3 +63,15 @@ def test_a_model_is_counted_by_its_own_encoding_where_that_is_published_and_here
     model: str, name: EncodingName | None
 ) -> None:
     assert encoding_of(model) == name
+
+
+def test_the_ranks_stand_beside_their_licence_which_every_wheel_carries() -> None:
+    licence = FOLDER / "LICENSE"
+    root = Path(__file__).parents[3]
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert licence.relative_to(root).as_posix() in project["project"]["license-files"]
+    assert "ext_proc" in wheel["packages"]  # with all that is in it: nothing is left out
+    assert not {"exclude", "only-include"} & {*wheel, *project["tool"]["hatch"]["build"]}
+    (its_own,) = (file for file in distribution("tiktoken").files or () if file.name == "LICENSE")
+    assert licence.read_bytes() == Path(str(its_own.locate())).read_bytes()
