@@ -24,6 +24,13 @@ class Rows(enum.StrEnum):
     JSON = "json"
 
 
+class DecimalMark(enum.StrEnum):
+    """What stands before decimals."""
+
+    POINT = "point"
+    COMMA = "comma"
+
+
 Bundle = Annotated[
     Path | None, typer.Option("--bundle", help="The bundle whose ledger is meant.", envvar="GATEHOUSE_BUNDLE")
 ]
@@ -51,7 +58,7 @@ def report(
     by: Annotated[
         list[str] | None,
         typer.Option(
-            help='Fields of a record, or "day"; each --by adds one. The model served unless given.',
+            help='Fields of a record, or "day": --by tenant,day, or a --by for each. The model served unless given.',
             envvar="GATEHOUSE_BY",
         ),
     ] = None,
@@ -102,6 +109,14 @@ def reconcile(
     cost: Annotated[
         str, typer.Option(help="The column of the cost; empty for none.", envvar="GATEHOUSE_COST")
     ] = "cost",
+    decimal: Annotated[
+        DecimalMark | None,
+        typer.Option(help="What stands before decimals, where the numbers do not show it.", envvar="GATEHOUSE_DECIMAL"),
+    ] = None,
+    currency: Annotated[
+        str,
+        typer.Option(help="The invoice's currency, where the ledger has several.", envvar="GATEHOUSE_CURRENCY"),
+    ] = "",
     tolerance: Annotated[
         float, typer.Option(help="The part of a sum that may differ.", envvar="GATEHOUSE_TOLERANCE", min=0.0, max=1.0)
     ] = 0.0,
@@ -110,9 +125,11 @@ def reconcile(
 ) -> None:
     """Compares the ledger's sums by day and model with an invoice's; exit code 1 where they differ."""
     from ext_proc.server import invoice as reconciling
+    from ext_proc.server.amounts import Mark
     from ext_proc.server.usage_view import Layout
 
-    columns = reconciling.Columns(day, model, input_tokens, output_tokens, cost)
+    mark = Mark(decimal) if decimal is not None else None
+    columns = reconciling.Columns(day, model, input_tokens, output_tokens, cost, mark, currency)
     layout = Layout(output)
     raise typer.Exit(
         reconciling.reconcile(invoice, bundle, ledger, columns, tolerance=tolerance, every=every, layout=layout)

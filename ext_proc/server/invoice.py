@@ -8,8 +8,10 @@ Rules:
 - A model of the invoice fits the model served, else the one asked for: `gpt-5.1-2025-11-13` is billed as that, or as
   `gpt-5.1`. Dated names fit their undated one where only that is billed.
 - What differs by more than `tolerance` is told; exit code 1 says that something does.
+- An invoice is of one currency. Where the ledger has costs of several for a day and model they are not comparable until
+  `--currency` says which: that is a difference, and is said. Costs of others are then not compared, which is said too.
 
-Not here: reading the ledger, sums (usage.py), how it is printed (usage_view.py).
+Not here: reading the ledger, sums (usage.py), how numbers are written (amounts.py), how it is printed (usage_view.py).
 """
 
 from __future__ import annotations
@@ -18,31 +20,40 @@ import csv
 import datetime
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from ext_proc.ledger.record import LedgerError
+from ext_proc.server.amounts import LONGEST, Mark, read_amount, read_count
 from ext_proc.server.usage import DAY, Sums, UsageError, grouped, window_of
 from ext_proc.server.usage_view import Layout, print_rows
+
+_N = TypeVar("_N", int, Decimal)
 
 MAX_LINES: Final = 1_000_000
 # A date behind a model's name: -2025-11-13, -20251113 or @20251113.
 _DATED = re.compile(r"[-@]20\d\d-?[01]\d-?[0-3]\d$", re.ASCII)
-_NO_NUMBER = re.compile(r"[^0-9.\-]")  # signs of currency, separators
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """What the columns of an export are called; "" for one that it has not."""
+    """What the columns of an export are called, "" for one that it has not; and how what stands in them is meant.
+
+    Attributes:
+        mark: what stands before decimals; None where that is not said.
+        currency: of the costs; "" where that is not said.
+    """
 
     day: str
     model: str
     input: str
     output: str
     cost: str
+    mark: Mark | None = None
+    currency: str = ""
 
 
 @dataclass(slots=True)
@@ -81,6 +92,8 @@ def reconcile(
     except (UsageError, LedgerError) as error:
         print(error, file=sys.stderr)
         return 1
+    if columns.cost:
+        _say_currencies(kept, columns)
     rows = list(_compared(billed, kept, columns, tolerance))
     differing = [row for row in rows if row["difference"]]
     print_rows(rows if every else differing, layout, "the ledger and the invoice agree")
@@ -110,11 +123,11 @@ def read_invoice(path: Path, columns: Columns) -> dict[tuple[str, str], Billed]:
                 try:
                     key = (_day(line[columns.day]), (line[columns.model] or "").strip())
                     sums = billed.setdefault(key, Billed())
-                    sums.input_tokens += int(_number(line, columns.input))
-                    sums.output_tokens += int(_number(line, columns.output))
-                    sums.cost += _number(line, columns.cost)
+                    sums.input_tokens += _read(read_count, line, columns.input, columns)
+                    sums.output_tokens += _read(read_count, line, columns.output, columns)
+                    sums.cost += _read(read_amount, line, columns.cost, columns)
                 except ValueError as error:
-                    raise UsageError(f"{path}:{number}: {error}") from None
+                    raise UsageError(f"{path}:{reader.line_num}: {error}") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"cannot read {path}: {error}") from error
     return billed
@@ -138,6 +151,29 @@ def _by_billed_model(
     return found
 
 
+def _say_currencies(kept: Mapping[tuple[str, str], Sums], columns: Columns) -> None:
+    """Says which costs of the ledger cannot be compared, or are not."""
+    found = sorted({currency for sums in kept.values() for currency in sums.costs} - {columns.currency})
+    if columns.currency and found:
+        print(f"not compared: the ledger's costs in {', '.join(map(_named, found))}", file=sys.stderr)
+    elif len(found) > 1:
+        said = ", ".join(map(_named, found))
+        print(f"the ledger has costs in {said}: --currency says which the invoice is in", file=sys.stderr)
+
+
+def _named(currency: str) -> str:
+    return currency or "no currency"
+
+
+def _cost(sums: Sums, currency: str) -> Decimal | str:
+    """What the ledger has to be compared; a text where that is in several currencies."""
+    if currency:
+        return sums.costs.get(currency, Decimal())
+    if len(sums.costs) > 1:
+        return sums.cost_text
+    return next(iter(sums.costs.values()), Decimal())
+
+
 def _compared(
     billed: Mapping[tuple[str, str], Billed], kept: Mapping[tuple[str, str], Sums], columns: Columns, tolerance: float
 ) -> Iterator[dict[str, Any]]:
@@ -146,13 +182,12 @@ def _compared(
         if theirs is None and not any(ours.tokens.values()):
             continue  # asked for and not served: nobody bills that
         theirs = theirs or Billed()
-        cost = next(iter(ours.costs.values())) if len(ours.costs) == 1 else Decimal()
-        pairs: Sequence[tuple[str, str, int | Decimal, int | Decimal]] = (
+        pairs: Sequence[tuple[str, str, int | Decimal | str, int | Decimal]] = (
             ("input", columns.input, ours.tokens["input_tokens"], theirs.input_tokens),
             ("output", columns.output, ours.tokens["output_tokens"], theirs.output_tokens),
-            ("cost", columns.cost, cost, theirs.cost),
+            ("cost", columns.cost, _cost(ours, columns.currency), theirs.cost),
         )
-        differing = [name for name, column, a, b in pairs if column and _differ(Decimal(a), Decimal(b), tolerance)]
+        differing = [name for name, column, a, b in pairs if column and _differ(a, b, tolerance)]
         row: dict[str, Any] = {"day": day, "model": model, "exchanges": ours.exchanges}
         for name, column, a, b in pairs:
             if column:
@@ -160,12 +195,15 @@ def _compared(
         yield {**row, "difference": " ".join(differing)}
 
 
-def _differ(ours: Decimal, theirs: Decimal, tolerance: float) -> bool:
+def _differ(ours: int | Decimal | str, theirs: int | Decimal, tolerance: float) -> bool:
+    if isinstance(ours, str):
+        return True
+    ours, theirs = Decimal(ours), Decimal(theirs)
     return abs(ours - theirs) > Decimal(str(tolerance)) * max(abs(ours), abs(theirs))
 
 
-def _plain(value: int | Decimal) -> int | str:
-    return value if isinstance(value, int) else f"{value.normalize():f}"
+def _plain(value: int | Decimal | str) -> int | str:
+    return value if isinstance(value, int | str) else f"{value.normalize():f}"
 
 
 def _day(text: str | None) -> str:
@@ -176,21 +214,16 @@ def _day(text: str | None) -> str:
             time = datetime.datetime.fromtimestamp(int(text), datetime.UTC)
         else:
             time = datetime.datetime.fromisoformat(text.removesuffix(" UTC"))
-    except ValueError:
-        raise ValueError(f"expected a day or a time, not {text!r}") from None
-    return (time.astimezone(datetime.UTC) if time.tzinfo is not None else time).date().isoformat()
+        day = (time.astimezone(datetime.UTC) if time.tzinfo is not None else time).date()
+        day + datetime.timedelta(days=1)  # which ends the window
+    except (ValueError, OverflowError):
+        raise ValueError(f"expected a day or a time, not {text[:LONGEST]!r}") from None
+    return day.isoformat()
 
 
-def _number(line: Mapping[str, str | None], column: str) -> Decimal:
-    """What stands in a column, without signs of currency and separators; 0 where there is nothing."""
-    if not column:
-        return Decimal()
-    text = (line[column] or "").strip().replace(",", "")
-    for written in (text, _NO_NUMBER.sub("", text)):
-        try:
-            found = Decimal(written or "0")
-        except InvalidOperation:
-            continue
-        if found.is_finite():
-            return found
-    raise ValueError(f"expected a number as {column}, not {line[column]!r}")
+def _read(read: Callable[[str, Mark | None], _N], line: Mapping[str, str | None], column: str, columns: Columns) -> _N:
+    """What stands in a column; 0 where there is none."""
+    try:
+        return read((line[column] or "") if column else "", columns.mark)
+    except ValueError as error:
+        raise ValueError(f"{column}: {error}") from None

@@ -38,6 +38,8 @@ TOKENS: Final = (
 )
 DAY: Final = "day"  # the one key that is no field: the UTC day of the opening
 MAX_GROUPS: Final = 100_000
+_LONGEST_COST = 64  # characters, and digits before or behind the point: no cost has more, and none is taken for one
+_MOST_DIGITS = 30
 _FILE_SINKS = ("sqlite", "jsonl")
 
 
@@ -75,13 +77,17 @@ class Sums:
         elif record.input_tokens or record.output_tokens:
             self.unpriced += 1
 
+    @property
+    def cost_text(self) -> str:
+        """The costs, each with its currency."""
+        return " + ".join(f"{cost.normalize():f} {currency}".strip() for currency, cost in sorted(self.costs.items()))
+
     def as_dict(self) -> dict[str, Any]:
         """The sums by column."""
-        costs = [f"{cost.normalize():f} {currency}".strip() for currency, cost in sorted(self.costs.items())]
         return {
             "exchanges": self.exchanges,
             **self.tokens,
-            "cost": " + ".join(costs),
+            "cost": self.cost_text,
             "unpriced": self.unpriced,
             "estimated": self.estimated,
             "interrupted": self.interrupted,
@@ -259,10 +265,12 @@ def _run(
 
 
 def _keys(by: Sequence[str]) -> Sequence[str]:
-    for key in by:
+    """The fields, of which one text may name several: "tenant,day"."""
+    keys = tuple(dict.fromkeys(key.strip() for text in by for key in text.split(",")))
+    for key in keys:
         if key != DAY and key not in FIELDS:
             raise UsageError(f"a record has no field {key!r}; there are {DAY}, {', '.join(FIELDS)}")
-    return tuple(dict.fromkeys(by))
+    return keys
 
 
 def _value(record: UsageRecord, key: str) -> str:
@@ -276,10 +284,12 @@ def _value(record: UsageRecord, key: str) -> str:
 
 def _decimal(text: str) -> Decimal | None:
     try:
-        found = Decimal(text) if text else None
+        found = Decimal(text) if 0 < len(text) <= _LONGEST_COST else None
     except InvalidOperation:
         return None
-    return found if found is not None and found.is_finite() else None
+    if found is None or not found.is_finite() or abs(found.adjusted()) > _MOST_DIGITS:
+        return None
+    return found
 
 
 def _utc(seconds: float) -> str:

@@ -25,6 +25,12 @@ def test_it_sums_by_the_model_unless_told_otherwise(ledger: str) -> None:
     assert [row["model_served"] for row in json.loads(result.stdout)] == ["", "gpt-5.1-2025-11-13"]
     result = runner.invoke(cli.app, ["usage", "--ledger", ledger, "--by", "subject", "--by", "day", "--format", "csv"])
     assert result.stdout.startswith("subject,day,exchanges,")
+    assert runner.invoke(cli.app, ["usage", "--ledger", ledger, "--by", "subject,day", "--format", "csv"]).stdout == (
+        result.stdout
+    )
+    result = runner.invoke(cli.app, ["usage", "--ledger", ledger, "--by", "subject,colour"])
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith("a record has no field 'colour'; there are day,")
 
 
 def test_it_lists_single_records(ledger: str) -> None:
@@ -41,6 +47,18 @@ def test_it_reconciles_and_exits_with_1_where_something_differs(ledger: str) -> 
         cli.app, ["usage", "reconcile", str(COSTS), "--ledger", ledger, *columns, "--cost", "input_cached_tokens"]
     )
     assert result.exit_code == 1
+
+
+def test_it_hands_on_how_numbers_are_written_and_in_which_currency(ledger: str, tmp_path: Path) -> None:
+    invoice = tmp_path / "comma.csv"
+    invoice.write_text('date,model,cost\n2026-07-29,gpt-5.1,"0,00325"\n')
+    said = ["usage", "reconcile", str(invoice), "--ledger", ledger, "--input-tokens", "", "--output-tokens", ""]
+    result = runner.invoke(cli.app, said)
+    assert result.exit_code == 1
+    assert "comma.csv:2: cost: expected a number, not '0," in result.stderr
+    result = runner.invoke(cli.app, [*said, "--decimal", "comma", "--currency", "USD"])
+    assert (result.exit_code, result.stdout) == (0, "the ledger and the invoice agree\n")
+    assert runner.invoke(cli.app, [*said, "--decimal", "comma", "--currency", "EUR"]).exit_code == 1
 
 
 def test_without_a_ledger_it_says_what_it_expects() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from decimal import Decimal
@@ -12,6 +13,7 @@ import msgspec
 import pytest
 
 from ext_proc.ledger.record import UsageRecord
+from ext_proc.server.amounts import Mark
 from ext_proc.server.invoice import Billed, Columns, read_invoice, reconcile
 from ext_proc.server.usage import UsageError
 from ext_proc.server.usage_view import Layout
@@ -32,9 +34,12 @@ def compared(
     columns: Columns = COLUMNS,
     tolerance: float = 0.0,
     every: bool = False,
+    says: str = "agree within",
 ) -> tuple[int, list[dict[str, Any]]]:
     code = reconcile(invoice, None, ledger, columns, tolerance=tolerance, every=every, layout=Layout.JSON)
-    return code, json.loads(capsys.readouterr().out)
+    out, err = capsys.readouterr()
+    assert says in err
+    return code, json.loads(out)
 
 
 def test_a_ledger_that_has_all_agrees_with_the_export(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -104,13 +109,61 @@ def test_days_are_read_in_the_words_of_several_providers(tmp_path: Path, day: st
     [
         ("day,model\n", "no column date, input_tokens, output_tokens, cost; there are day, model"),
         (HEAD + "soon,m,1,1,1\n", "invoice.csv:2: expected a day or a time, not 'soon'"),
-        (HEAD + "2026-07-28,m,many,1,1..2\n", "invoice.csv:2: expected a number as cost, not '1..2'"),
+        (HEAD + "2026-07-28,m,many,1,1\n", "invoice.csv:2: input_tokens: expected a whole number, not 'many'"),
+        (
+            HEAD + '2026-07-28,"a\nb",1,1,1\n2026-07-28,m,1,1,1..2\n',
+            "invoice.csv:4: cost: expected a number, not '1..2'",
+        ),
+        (HEAD + "2026-07-28,m,1e999999,1,1\n", "invoice.csv:2: input_tokens: expected a whole number, not '1e999999'"),
+        (HEAD + "2026-07-28,m,1,1,1e999999\n", "invoice.csv:2: cost: expected a number, not '1e999999'"),
+        (HEAD + '2026-07-28,m,1,1,"0,30"\n', "invoice.csv:2: cost: expected a number, not '0,30'; say --decimal comma"),
+        (
+            HEAD + '2026-07-28,m,1,1,"1,234"\n',
+            "invoice.csv:2: cost: '1,234' may be two numbers: say --decimal point or",
+        ),
+        (HEAD + "9999-12-31,m,1,1,1\n", "invoice.csv:2: expected a day or a time, not '9999-12-31'"),
+        (HEAD + "0001-01-01T00:00+02:00,m,1,1,1\n", "invoice.csv:2: expected a day or a time, not '0001-01-01T00"),
     ],
 )
 def test_an_export_that_cannot_be_read_is_told(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "invoice.csv").write_text(text)
     with pytest.raises(UsageError, match=re.escape(message)):
         read_invoice(tmp_path / "invoice.csv", SIMPLE)
+
+
+def test_numbers_are_read_by_the_mark_that_is_said(tmp_path: Path) -> None:
+    (tmp_path / "invoice.csv").write_text(HEAD + '2026-07-28,m,"1.200",3,"1.000,50"\n2026-07-28,m,,,"0,25"\n')
+    billed = read_invoice(tmp_path / "invoice.csv", dataclasses.replace(SIMPLE, mark=Mark.COMMA))
+    assert billed["2026-07-28", "m"] == Billed(1200, 3, Decimal("1000.75"))
+
+
+@pytest.fixture
+def two_currencies(tmp_path: Path) -> Path:
+    """A ledger whose one model cost something in each of two."""
+    served: dict[str, Any] = {**CHAT, "input_tokens": 10, "output_tokens": 1}
+    dear, cheap = {**served, "cost": "0.2", "currency": "EUR"}, {**served, "cost": "0.3", "currency": "USD"}
+    return write(tmp_path / "usage.jsonl", [ended("1", **dear), ended("2", **cheap)])
+
+
+def test_costs_in_two_currencies_are_not_compared_as_nothing(
+    tmp_path: Path, two_currencies: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for cost in ("0", "0.2", "0.5"):
+        (tmp_path / "invoice.csv").write_text(HEAD + f"2026-07-28,gpt-5.1,20,2,{cost}\n")
+        says = "the ledger has costs in EUR, USD: --currency says which the invoice is in\n"
+        code, (row,) = compared(two_currencies, capsys, invoice=tmp_path / "invoice.csv", columns=SIMPLE, says=says)
+        assert (code, row["difference"], row["cost_ledger"]) == (1, "cost", "0.2 EUR + 0.3 USD")
+
+
+def test_costs_are_compared_in_the_currency_that_is_said(
+    tmp_path: Path, two_currencies: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "invoice.csv").write_text(HEAD + "2026-07-28,gpt-5.1,20,2,0.3\n")
+    for currency, others, differs in (("USD", "EUR", False), ("EUR", "USD", True), ("GBP", "EUR, USD", True)):
+        columns = dataclasses.replace(SIMPLE, currency=currency)
+        says = f"not compared: the ledger's costs in {others}\n"
+        code, _ = compared(two_currencies, capsys, invoice=tmp_path / "invoice.csv", columns=columns, says=says)
+        assert code == differs
 
 
 def test_a_line_that_ends_early_has_nothing_where_it_ends(tmp_path: Path) -> None:

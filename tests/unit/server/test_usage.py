@@ -63,6 +63,11 @@ def test_sums_are_by_the_fields_that_were_asked_for(ledger: Path, capsys: pytest
     assert rows["", ""]["exchanges"] == 2
 
 
+def test_fields_may_stand_in_one_text(ledger: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert report(None, ledger, ["subject, day", "state", "day"], None, None, Layout.JSON) == 0
+    assert [*told(capsys)[0]][:4] == ["subject", "day", "state", "exchanges"]
+
+
 def test_a_window_is_of_the_opening_and_a_day_is_utc(ledger: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert report(None, ledger, ["day"], "2026-07-29", "2026-07-30", Layout.JSON) == 0
     assert [(row["day"], row["exchanges"]) for row in told(capsys)] == [("2026-07-29", 1)]
@@ -79,13 +84,15 @@ def test_costs_of_two_currencies_are_not_added_up_and_what_has_none_is_counted(
         ended("3", cost="1", currency="USD", input_tokens=1),
         ended("4", input_tokens=1, counted=Counted.ESTIMATED),
         ended("5", cost="NaN", currency="USD", input_tokens=1),
+        ended("8", cost="1e999999", currency="USD", input_tokens=1),
+        ended("9", cost="0." + "1" * 99, currency="USD", input_tokens=1),
         record("6").interrupted(),
         record("7"),
     ]
     report(None, write(tmp_path / "usage.jsonl", found), ["route"], None, None, Layout.JSON)
     (row,) = told(capsys)
-    assert (row["cost"], row["unpriced"]) == ("0.3 EUR + 1 USD", 2)
-    assert (row["exchanges"], row["estimated"], row["interrupted"], row["open"]) == (7, 1, 1, 1)
+    assert (row["cost"], row["unpriced"]) == ("0.3 EUR + 1 USD", 4)
+    assert (row["exchanges"], row["estimated"], row["interrupted"], row["open"]) == (9, 1, 1, 1)
 
 
 def test_single_records_are_the_latest_and_have_all_fields(ledger: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -149,6 +156,8 @@ def test_why_there_is_no_report_is_a_sentence(ledger: Path, tmp_path: Path, caps
     assert said(None, None) == "expected --bundle or --ledger\n"
     assert said(None, tmp_path / "none") == f"cannot read {tmp_path}/none: No such file or directory\n"
     assert said(None, ledger, "colour").startswith("a record has no field 'colour'; there are day, version, id,")
+    assert said(None, ledger, "day,colour").startswith("a record has no field 'colour'; there are day, version, id,")
+    assert said(None, ledger, "day,").startswith("a record has no field ''; there are day,")
     bundle = tmp_path / "bundle.yaml"
     bundle.write_text(BUNDLE)
     assert "keeps its ledger in a file" in said(bundle, None)
