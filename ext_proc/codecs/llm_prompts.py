@@ -7,7 +7,9 @@ Rules:
 - Of a tool's definition names, descriptions, types and values count, and for its shape: 7 for a function, 3 for an
   object and for each of its properties, 3 for each value of an enum, less 3 for the enum; 12 for all tools. Of an
   answer's schema all words of its JSON count.
-- Pictures, sound and files count by rules, for their content is not decoded:
+- Pictures, sound and files count by rules wherever they stand, for their content is not decoded: in messages, in what
+  tools gave back, generated and sent back, as base64 or as an address. A text is a text whatever it looks like: a data
+  URL there is read by the model letter by letter, and counts so.
 
   | what | tokens |
   |---|---|
@@ -16,7 +18,9 @@ Rules:
   | a picture, Gemini's | 258: one tile |
   | sound | 10 a second (OpenAI), 32 (Gemini); a second is 48,000 bytes of WAV, or 16,000 of what is compressed |
   | moving pictures, Gemini's | 263 a second; a second is 250,000 bytes |
-  | any other file | 258: a page |
+  | any other file, and what else is a data URL | 258: a page |
+  | what the provider has encrypted: reasoning, results | 1 for 16 characters, as in the one exchange recorded with it |
+  | a signature of thoughts | 0: 47,000 characters of them took less than 75 tokens where they were recorded |
 
 - Where an Anthropic request brings tools, 346 tokens stand before them.
 
@@ -29,6 +33,7 @@ agent has gone round (llm_rounds.py).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -42,6 +47,7 @@ IMAGE_HIGH: Final = 765
 IMAGE_ANTHROPIC: Final = 1600
 IMAGE_GEMINI: Final = 258
 FILE: Final = 258
+HIDDEN: Final = 16  # characters for a token
 TOOLS_ANTHROPIC: Final = 346
 # What definitions take beside their words.
 TOOLS: Final = 12
@@ -67,13 +73,24 @@ _ROLES = {
 # What stands in a message and is not put before the model.
 _UNSAID = frozenset(
     {"role", "type", "id", "call_id", "tool_call_id", "tool_use_id", "status", "index", "cache_control", "signature"}
-    | {"thoughtSignature", "thought_signature", "encrypted_content", "logprobs", "annotations", "citations", "model"}
+    | {"thoughtSignature", "thought_signature", "logprobs", "annotations", "citations", "model", "file_id"}
     | {"outputDimensionality", "taskType", "task_type"}
     | {"toolCall", "toolResponse"}  # what Gemini ran itself, as it hands it to be sent again
 )
 _JSON = frozenset({"input", "arguments", "args", "response"})  # a call's arguments, or a result, as a JSON value
 _ANSWERED = ("functionResponse", "function_response")
 _DATA = ("inlineData", "inline_data", "fileData", "file_data")
+_ENCRYPTED = frozenset({"encrypted_content", "encrypted_stdout"})
+_PICTURES = ("image_url", "input_image", "computer_screenshot")
+_SOUNDS = ("input_audio", "output_audio", "audio")
+_FILES = ("file", "input_file", "video", "video_url", "base64")
+_BESIDE = ("text", "title", "context", "revised_prompt")  # texts beside a picture, a sound or a file
+# Members that are read as text whatever is in them.
+_READ = frozenset(
+    {"text", "content", "input", "output", "arguments", "instructions", "prompt", "thinking", "refusal", "transcript"}
+    | {"logs", "data", "stdout", "stderr", "code", "title", "context", "result", "name"}
+)
+_DATA_URL = re.compile(r"data:[^,\s]{0,200};base64,[A-Za-z0-9+/=_-]*")
 
 
 class Prompted:
@@ -135,19 +152,28 @@ def _within(held: Any, role: Role, depth: int) -> Iterator[PromptPart]:
         for entry in held:
             yield from _within(entry, role, depth + 1)
     elif isinstance(held, dict):
+        role = Role.TOOL if held.get("type") == "tool_result" else role
         tokens = _media(held)
         if tokens is not None:
             yield PromptPart(role, tokens=tokens)
-            return
-        role = Role.TOOL if held.get("type") == "tool_result" else role
-        for name, member in held.items():
-            if name in _UNSAID:
-                continue
-            whose = Role.TOOL if name in _ANSWERED else role
-            if name in _JSON and isinstance(member, dict):
-                yield PromptPart(whose, encode_json(member).decode("utf-8", "replace"))
-            else:
-                yield from _within(member, whose, depth + 1)
+        for name in held if tokens is None else [name for name in _BESIDE if name in held]:
+            yield from _member(name, held[name], Role.TOOL if name in _ANSWERED else role, depth)
+
+
+def _member(name: str, held: Any, role: Role, depth: int) -> Iterator[PromptPart]:
+    """The parts of a member of a message, or of something in one."""
+    if name in _UNSAID:
+        return
+    if name in _JSON and isinstance(held, dict):
+        yield PromptPart(role, encode_json(held).decode("utf-8", "replace"))
+    elif name in _ENCRYPTED and isinstance(held, str):
+        yield PromptPart(role, tokens=_hidden(held))
+    elif name == "audio" and isinstance(held, dict) and isinstance(held.get("data"), str):
+        yield PromptPart(role, tokens=_sound(held))  # a model's own, sent back
+    elif name not in _READ and isinstance(held, str) and _DATA_URL.fullmatch(held):
+        yield PromptPart(role, tokens=FILE)
+    else:
+        yield from _within(held, role, depth + 1)
 
 
 def _media(part: Mapping[str, Any]) -> int | None:
@@ -156,20 +182,32 @@ def _media(part: Mapping[str, Any]) -> int | None:
     data = next((part[name] for name in _DATA if isinstance(part.get(name), dict)), None)
     if data is not None:
         return _gemini_media(data)
-    if kind in ("image_url", "input_image"):
+    if kind == "image_generation_call":
+        return IMAGE_HIGH if isinstance(part.get("result"), str) else None
+    if kind in _PICTURES:
         image = part.get("image_url")
         detail = image.get("detail") if isinstance(image, dict) else part.get("detail")
         return IMAGE_LOW if detail == "low" else IMAGE_HIGH
-    if kind == "input_audio":
+    if kind in _SOUNDS:
         sound = part.get("input_audio")
-        sound = sound if isinstance(sound, dict) else {}
-        return round(10 * _bytes(sound.get("data")) / (48_000 if sound.get("format") == "wav" else 16_000))
+        sound = sound if isinstance(sound, dict) else part
+        return _sound(sound) if isinstance(sound.get("data"), str) or kind == "input_audio" else None
     if kind == "image":
-        return IMAGE_ANTHROPIC
+        return IMAGE_HIGH if "url" in part else IMAGE_ANTHROPIC
     if kind == "document":
         source = part.get("source")
         return None if isinstance(source, dict) and source.get("type") in ("text", "content") else FILE
-    return FILE if kind in ("file", "input_file") else None
+    if kind == "redacted_thinking":
+        return _hidden(part.get("data"))
+    return FILE if kind in _FILES else None
+
+
+def _hidden(encrypted: Any) -> int:
+    return len(encrypted) // HIDDEN if isinstance(encrypted, str) else 0
+
+
+def _sound(sound: Mapping[str, Any]) -> int:
+    return round(10 * _bytes(sound.get("data")) / (48_000 if sound.get("format") == "wav" else 16_000))
 
 
 def _gemini_media(data: Mapping[str, Any]) -> int:

@@ -21,7 +21,7 @@ from ext_proc.codecs.llm_prompts import (
     TOOLS_ANTHROPIC,
     parts_of,
 )
-from ext_proc.messages import Role
+from ext_proc.messages import PromptPart, Role
 
 SYSTEM, USER, ASSISTANT, TOOL = Role.SYSTEM, Role.USER, Role.ASSISTANT, Role.TOOL
 CALL = {"id": "1", "type": "function", "function": {"name": "find", "arguments": '{"a":1}'}}
@@ -131,6 +131,102 @@ def test_tokens_that_a_client_made_itself_are_counted_as_such() -> None:
 def test_pictures_sound_and_files_count_by_rules_whatever_is_in_them(part: dict[str, Any], tokens: int) -> None:
     assert said({"contents": [{"role": "user", "content": [part]}]}) == []
     assert around({"contents": [{"role": "user", "content": [part]}]}) == tokens
+
+
+BASE64 = "iVBORw0KGgo" * 30_000
+URL = f"data:image/png;base64,{BASE64}"
+INLINE = {"inlineData": {"mimeType": "image/png", "data": BASE64}}
+SCREEN = {"type": "computer_screenshot", "image_url": URL}
+SOURCE = {"type": "base64", "media_type": "application/pdf", "data": BASE64}
+PLACES: dict[str, tuple[dict[str, Any], int]] = {
+    "a screenshot": ({"type": "computer_call_output", "call_id": "1", "output": SCREEN}, IMAGE_HIGH),
+    "a screenshot as a picture": (
+        {"type": "computer_call_output", "call_id": "1", "output": {"type": "input_image", "image_url": URL}},
+        IMAGE_HIGH,
+    ),
+    "a small screenshot": ({"type": "computer_call_output", "output": {**SCREEN, "detail": "low"}}, IMAGE_LOW),
+    "a generated picture": ({"type": "image_generation_call", "id": "1", "result": BASE64}, IMAGE_HIGH),
+    "pictures of an interpreter": (
+        {"type": "code_interpreter_call", "id": "1", "outputs": [{"type": "image", "url": URL}]},
+        IMAGE_HIGH,
+    ),
+    "a function's picture": (
+        {"type": "function_call_output", "call_id": "1", "output": [{"type": "input_image", "image_url": URL}]},
+        IMAGE_HIGH,
+    ),
+    "a function's file": (
+        {"type": "function_call_output", "call_id": "1", "output": [{"type": "input_file", "file_data": URL}]},
+        FILE,
+    ),
+    "OpenAI's sound": ({"type": "input_audio", "input_audio": {"data": "A" * 64_000, "format": "wav"}}, 10),
+    "a model's sound": ({"role": "assistant", "audio": {"id": "1", "data": "A" * 64_000, "transcript": "x"}}, 30),
+    "a model's sound as a part": ({"type": "output_audio", "data": "A" * 64_000, "transcript": "x"}, 30),
+    "a skill": ({"type": "shell_call", "environment": {"skills": [{"source": SOURCE}]}}, FILE),
+    "moving pictures": ({"type": "video_url", "video_url": {"url": URL}}, FILE),
+    "a data URL where nobody knows one": ({"type": "new", "picture": {"address": URL}}, FILE),
+    "OpenAI's hidden reasoning": ({"type": "reasoning", "summary": [], "encrypted_content": "A" * 1600}, 100),
+    "a compaction": ({"type": "compaction", "encrypted_content": "A" * 1600}, 100),
+    "Anthropic's hidden reasoning": ({"type": "redacted_thinking", "data": "A" * 1600}, 100),
+    "a page of Anthropic's search": ({"type": "web_search_result", "encrypted_content": "A" * 1600}, 100),
+    "hidden output": ({"type": "encrypted_code_execution_result", "encrypted_stdout": "A" * 1600, "content": []}, 100),
+    "a page that was fetched": (
+        {"type": "web_fetch_tool_result", "content": {"content": {"type": "document", "source": SOURCE}}},
+        FILE,
+    ),
+    "a picture in a result": (
+        {"type": "tool_result", "tool_use_id": "1", "content": [{"type": "image", "source": SOURCE}]},
+        IMAGE_ANTHROPIC,
+    ),
+    "a file for a container": ({"type": "container_upload", "file_id": BASE64}, 0),
+    "a picture in a function's answer": ({"functionResponse": {"response": {}, "parts": [INLINE]}}, IMAGE_GEMINI),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("turns", ["messages", "input", "contents"])
+def test_no_base64_counts_as_text_wherever_a_format_has_it(place: str, turns: str) -> None:
+    part, tokens = PLACES[place]
+    held = part if "role" in part else {"role": "user", "content": [part]}
+    whole, empty = {turns: [held]}, {turns: [{"role": held["role"]}]}
+    assert sum(len(text) for _, text in said(whole)) < 5
+    assert around(whole) - around(empty) == tokens
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "thinking", "thinking": "", "signature": BASE64},
+        {"text": "", "thoughtSignature": BASE64},
+        {"type": "text", "text": "", "citations": [{"encrypted_index": BASE64, "cited_text": "x"}]},
+    ],
+)
+def test_what_only_the_provider_reads_again_counts_nothing(part: dict[str, Any]) -> None:
+    assert list(parts_of({"contents": [{"role": "user", "parts": [part]}]})) == [PromptPart(USER)]
+
+
+@pytest.mark.parametrize(
+    "turn",
+    [
+        {"role": "user", "content": URL},
+        {"role": "user", "content": [{"type": "text", "text": URL}]},
+        {"role": "user", "name": URL},
+        {"type": "function_call_output", "output": URL},
+        {"role": "user", "parts": [{"text": URL, "inlineData": {}}]},
+        {"role": "user", "content": [{"type": "image_url", "image_url": {}, "text": URL}]},
+        {"role": "user", "content": [{"type": "new", "address": URL + " and what is said behind it"}]},
+    ],
+)
+def test_a_text_counts_as_text_though_it_looks_like_a_data_url(turn: dict[str, Any]) -> None:
+    assert sum(len(text) for _, text in said({"input": [turn]})) >= len(URL)
+
+
+def test_what_is_said_beside_a_picture_or_a_document_counts() -> None:
+    call = {"type": "image_generation_call", "result": BASE64, "revised_prompt": "a fox"}
+    page = {"type": "document", "source": SOURCE, "title": "Foxes", "context": "A book"}
+    assert [text for _, text in said({"input": [call, {"role": "user", "content": [page]}]})] == [
+        *("a fox", "Foxes", "A book")
+    ]
+    assert [text for _, text in said({"input": [{"type": "output_audio", "transcript": "hello"}]})] == ["hello"]
 
 
 def test_a_document_that_is_text_counts_as_text() -> None:
