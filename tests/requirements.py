@@ -259,9 +259,21 @@ REQUIREMENTS: dict[str, Requirement] = {
         (f"{E}test_gemini.py", f"{E}test_google.py", f"{X}test_llm_texts.py"),
     ),
     "usage-reported": Requirement(
-        "What a provider counted is on record as it wrote it, of JSON and of streams, however they are cut.",
-        "OpenAI, chat completions, responses and embeddings; Anthropic, messages; Google, usageMetadata",
-        ("tests/policies/test_usage_recorded.py",),
+        "What a provider counted is on record as it wrote it, of JSON and of streams, however they are cut, whatever "
+        "stands between their events; of a stream that ends anywhere, what came is.",
+        "OpenAI, chat completions, responses, embeddings; Anthropic, messages; Google, usageMetadata; WHATWG HTML 9.2",
+        ("tests/policies/test_usage_recorded.py", "tests/policies/test_usage_disturbed.py"),
+    ),
+    "usage-estimated": Requirement(
+        "What is counted here is near what a provider would count, and nobody has it for much less, be it by "
+        "repetitions or by random letters; what is no text does not count as text, however large it is.",
+        "OpenAI, how to count tokens with tiktoken; images, vision and documents of OpenAI, Anthropic and Google",
+        (
+            "tests/unit/tokens/test_estimating.py",
+            "tests/unit/codecs/test_llm_prompts.py",
+            "tests/policies/test_usage_pictures.py",
+            "tests/policies/test_usage_recorded.py::test_without_what_the_provider_wrote_the_estimate_is_close",
+        ),
     ),
     "usage-asked": Requirement(
         "A stream tells usage only where the request asks: what a gateway asks for itself, its client does not see.",

@@ -43,11 +43,15 @@ ASKING = UsageMeter("usage", Parameters(include_usage="add-and-hide"))
 Figures = tuple[int, ...]
 
 
-def played(recording: Recording, meter: UsageMeter = METER, cut: Any = whole) -> Played:
-    pipeline = Pipeline([Binding(meter)], time.monotonic)
+def book(meter: UsageMeter) -> Rulebook:
+    """The bundle of one route with a policy."""
+    pipeline = Pipeline([Binding(meter, timeout=60.0)], time.monotonic)
     route = Route("models", RouteMatch(path="/"), "auto", PROTOCOLS["auto"].codecs(), pipeline)
-    book = Rulebook("test", "r1", (route,), limits=Limits(decision=60.0))
-    return pass_through(book, recording.asked(), recording.answered(sized=not recording.streams), cut)
+    return Rulebook("test", "r1", (route,), limits=Limits(decision=60.0))
+
+
+def played(recording: Recording, meter: UsageMeter = METER, cut: Any = whole) -> Played:
+    return pass_through(book(meter), recording.asked(), recording.answered(sized=not recording.streams), cut)
 
 
 def measured(facts: Mapping[str, Any]) -> Figures | None:
