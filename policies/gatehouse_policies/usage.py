@@ -52,7 +52,7 @@ from ext_proc.trail import Outcome
 from gatehouse_policies.usage_ledger import Booking, Books, LedgerPart
 from gatehouse_policies.usage_prices import COUNTS, Prices, PricesPart, PriceTable, read_prices
 from gatehouse_policies.usage_state import State, asked_by, was_cut
-from gatehouse_policies.usage_tokens import AnswerTokens, By, Counting, PromptTokens, Tokenizer
+from gatehouse_policies.usage_tokens import AnswerTokens, By, Counting, PromptTokens, Tokenizer, rough
 
 # No answer has so many tokens. What is counted elsewhere, in floats, stays exact below it.
 _IMPLAUSIBLE = 10**12
@@ -72,7 +72,8 @@ class Parameters(BaseModel, extra="forbid"):
         default=False,
         description="Whether the prompt's parts are counted too, of every request: `system_tokens`, `history_tokens`,"
         " `user_tokens`, `tool_result_tokens`, `tool_definition_tokens`, and `synthetic_tokens`: by how many policies"
-        " made it longer. They are always counted here. Beside them stands `loops`: how often an agent has gone round"
+        " made it longer. Where the provider says the prompt's tokens they are shares of those, by the lengths of the"
+        " parts. Beside them stands `loops`: how often an agent has gone round"
         " calls and their results since the caller's last words. With a ledger they are there whatever this says.",
     )
     prices: PricesPart | None = Field(default=None, description="What models cost: a YAML file, or the same in place.")
@@ -145,7 +146,7 @@ class UsageMeter(Policy[Parameters, State]):
         if state.model:
             ctx.measure("model_served", _name(state.model))
         if state.request is not None and (self.parameters.split_prompt or self.parameters.ledger is not None):
-            self._split(state, ctx)
+            self._split(state, ctx, counts["input_tokens"] if final else None)
         self._price(state, counts, ctx)
 
     def _ask(self, message: ModelRequest, ctx: Context[State]) -> None:
@@ -202,11 +203,16 @@ class UsageMeter(Policy[Parameters, State]):
             state.prompt = self._counting.prompt(asked_by(state, ctx)[1].prompt(), self._by(state))
         return state.prompt
 
-    def _split(self, state: State, ctx: Context[State]) -> None:
-        """What the prompt is made of."""
-        for name, count in self._prompt(state, ctx).as_measures().items():
-            ctx.measure(name, count)
+    def _split(self, state: State, ctx: Context[State], told: int | None) -> None:
+        """What the prompt is made of.
+
+        Args:
+            told: its tokens, where the provider says them.
+        """
         came, went = asked_by(state, ctx)
+        parts = self._prompt(state, ctx) if told is None else rough(went.prompt()).scaled(told)
+        for name, count in parts.as_measures().items():
+            ctx.measure(name, count)
         if state.synthetic is None:
             state.synthetic = 0 if came is went else self._counting.added(came.prompt(), went.prompt(), self._by(state))
         ctx.measure("synthetic_tokens", state.synthetic)
@@ -300,7 +306,7 @@ class _Keeping(UsageMeter):
         """Writes what the prompt will have taken, for the case that this process ends before anything is answered."""
         assert self._books is not None
         assert ctx.state.booking is not None
-        counts = dict.fromkeys(COUNTS, 0) | {"input_tokens": self._prompt(ctx.state, ctx).total}
+        counts = dict.fromkeys(COUNTS, 0) | {"input_tokens": rough(asked_by(ctx.state, ctx)[1].prompt()).total}
         cost = None if self._prices is None else self._prices.cost(ctx.state.models, counts, ctx.time)
         priced = {} if cost is None or self._prices is None else {"cost": cost, "currency": self._prices.currency}
         self._books.expect(ctx.state.booking, {**counts, **priced}, ctx)

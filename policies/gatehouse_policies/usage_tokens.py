@@ -8,8 +8,9 @@ Rules:
   time never does. What is kept is bounded; past that it is counted and let go. Copies of a text and what tools gave
   back count nothing; a call counts for its name and the signs around it as well.
 - A prompt is counted when all is over and its count is missing, not before; past `longest_exact` characters by kinds of
-  characters. Its parts are the system's words, the tools' definitions, what tools gave back, what the caller says last
-  (behind the model's last words), and the history: all else.
+  characters. Where the provider says its count, the parts are shares of that, by their lengths. They are the system's
+  words, the tools' definitions, what tools gave back, what the caller says last (behind the model's last words), and
+  the history: all else.
 
 Not here: pictures, sound, and what stands around a message (the codecs say it, `ModelRequest.prompt`).
 """
@@ -18,7 +19,7 @@ from __future__ import annotations
 
 import collections
 import fnmatch
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
@@ -34,6 +35,7 @@ By = Literal["o200k_base", "cl100k_base", "estimate"]
 MAX_CHANNELS: Final = 64  # of an answer, counted apart; the others are one text
 LONGEST_KEPT: Final = 64 * 1024  # characters of an answer that wait to be counted
 PER_PIECE: Final = 4  # characters that each piece of it counts for beside its own: it takes memory, however short
+_PER_TOKEN: Final = 4  # characters of ASCII that are about a token
 PER_CALL: Final = 8  # tokens of a call beside its arguments
 _CALLS = (ChannelKind.TOOL_ARGUMENTS, ChannelKind.TOOL_INPUT)
 
@@ -124,26 +126,40 @@ class Counting:
     def prompt(self, parts: Iterable[PromptPart], by: By) -> PromptTokens:
         """Counts a prompt."""
         left = self._parameters.longest_exact
-        system = history = user = tool_result = tool_definition = 0
-        for part in parts:
-            tokens = part.tokens
-            if part.text and by != "estimate" and len(part.text) <= left:
-                left -= len(part.text)
-                tokens += count(part.text, self._encodings[by])
-            else:
-                tokens += estimate(part.text)
-            if part.definition:
-                tool_definition += tokens
-            elif part.role is Role.SYSTEM:
-                system += tokens
-            elif part.role is Role.TOOL:
-                tool_result += tokens
-            elif part.role is Role.USER:
-                user += tokens
-            else:  # what the caller said before is history now
-                history += tokens + user
-                user = 0
-        return PromptTokens(system, history, user, tool_result, tool_definition)
+
+        def counted(text: str) -> int:
+            nonlocal left
+            if text and by != "estimate" and len(text) <= left:
+                left -= len(text)
+                return count(text, self._encodings[by])
+            return estimate(text)
+
+        return _by_whose(parts, counted)
+
+
+def rough(parts: Iterable[PromptPart]) -> PromptTokens:
+    """About what a prompt is, by the length of its texts alone: for shares of a number that is known, and for a number
+    that is soon replaced."""
+    return _by_whose(parts, lambda text: -(-len(text) // (_PER_TOKEN if text.isascii() else 2)))
+
+
+def _by_whose(parts: Iterable[PromptPart], counted: Callable[[str], int]) -> PromptTokens:
+    """Adds up the tokens of a prompt's parts by whose they are."""
+    system = history = user = tool_result = tool_definition = 0
+    for part in parts:
+        tokens = part.tokens + counted(part.text)
+        if part.definition:
+            tool_definition += tokens
+        elif part.role is Role.SYSTEM:
+            system += tokens
+        elif part.role is Role.TOOL:
+            tool_result += tokens
+        elif part.role is Role.USER:
+            user += tokens
+        else:  # what the caller said before is history now
+            history += tokens + user
+            user = 0
+    return PromptTokens(system, history, user, tool_result, tool_definition)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +176,16 @@ class PromptTokens:
     def total(self) -> int:
         """All of them."""
         return self.system + self.history + self.user + self.tool_result + self.tool_definition
+
+    def scaled(self, total: int) -> PromptTokens:
+        """The same shares of another total, to which they add up."""
+        counts = [getattr(self, name) for name in self.__slots__]
+        whole = sum(counts)
+        if not whole:
+            return self
+        # Each up to where all before it end: what is rounded off one is in the next.
+        ends = [round(sum(counts[: place + 1]) * total / whole) for place in range(len(counts))]
+        return PromptTokens(*(end - start for start, end in zip([0, *ends], ends, strict=False)))
 
     def as_measures(self) -> Mapping[str, int]:
         """By the names of measures."""

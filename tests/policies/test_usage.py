@@ -251,14 +251,31 @@ def test_the_parts_of_a_prompt_are_counted_where_that_is_asked_for() -> None:
         {"role": "assistant", "content": "hello"},
         {"role": "user", "content": "hello"},
     ]
-    answer = whole({"content": "hello"}, usage=COUNTED)
-    found = figures(chat(policy(split_prompt=True, tokenizer=EXACT), sent=asking(messages=turns), answer=answer))
-    assert found.items() >= FIGURES.items()
+    meter = policy(split_prompt=True, tokenizer=EXACT)
+    found = figures(chat(meter, sent=asking(messages=turns)))
     one = HELLO + PER_MESSAGE
     assert {name: found[name] for name in ("system_tokens", "history_tokens", "user_tokens")} == {
         **{"system_tokens": one + BEFORE_ANSWER, "history_tokens": 2 * one, "user_tokens": one}
     }
     assert (found["tool_result_tokens"], found["tool_definition_tokens"]) == (0, 0)
+
+
+@pytest.mark.parametrize("told", [0, 1, 12, 13, 1_000_003])
+def test_of_a_prompt_whose_tokens_the_provider_says_the_parts_are_shares_by_their_lengths(told: int) -> None:
+    turns = [
+        {"role": "system", "content": "word " * 300},
+        {"role": "user", "content": "word " * 100},
+        {"role": "assistant", "content": "word " * 100},
+        {"role": "user", "content": "word " * 500},
+    ]
+    answer = whole({"content": "hello"}, usage={"prompt_tokens": told, "completion_tokens": 1})
+    with patch.object(Encoding, "encode", side_effect=AssertionError("counted")):
+        found = chat(policy(split_prompt=True, tokenizer=EXACT), sent=asking(messages=turns), answer=answer).trail.facts
+    parts = [found[f"{name}_tokens"] for name in ("system", "history", "user", "tool_result", "tool_definition")]
+    assert sum(parts) == found["input_tokens"] == told
+    assert all(
+        abs(part - told * share) <= max(1, told * 0.01) for part, share in zip(parts[:3], (0.3, 0.2, 0.5), strict=True)
+    )
 
 
 LONGER = "a sentence that Gatehouse puts into a prompt"
