@@ -20,18 +20,16 @@ from typing import Any
 from ext_proc.codecs import llm_found
 from ext_proc.codecs.codec import Decoder
 from ext_proc.codecs.llm_fields import check_keys, objects, reject, text_of
-from ext_proc.codecs.llm_frames import AnswerReader, Part, RequestDecoder
-from ext_proc.codecs.llm_reader import Reader
+from ext_proc.codecs.llm_frames import AnswerReader, RequestDecoder
 from ext_proc.codecs.llm_texts import Malformed
-from ext_proc.codecs.openai_chat_denials import error_object
 from ext_proc.codecs.openai_chat_request_texts import too_many_values
 from ext_proc.codecs.openai_codec import OpenAiCodec
 from ext_proc.codecs.openai_responses_messages import places_in, tools_in, unreadable
 from ext_proc.codecs.openai_responses_stored import references_in
 from ext_proc.codecs.openai_responses_texts import beside
+from ext_proc.codecs.openai_stored import StoredReader
 from ext_proc.limits import Limits
 from ext_proc.messages import (
-    Channel,
     ConversationStart,
     ConversationStarted,
     LlmError,
@@ -42,10 +40,8 @@ from ext_proc.messages import (
     StoredKind,
     StoredObject,
 )
-from ext_proc.policy import Deny
 
 _REQUEST = frozenset({"items", "metadata"})
-_ANSWER = frozenset({"id", "error"})
 
 
 class ConversationRequest(ConversationStart):
@@ -90,44 +86,14 @@ class ConversationError(LlmError):
         return "conversations"
 
 
-class ConversationReader(Reader):
-    """Reads one answer; see `llm_frames.AnswerReader`.
+class ConversationReader(StoredReader):
+    """Reads one answer; see `llm_frames.AnswerReader`."""
 
-    Args:
-        requests: what it answers.
-        failed: whether the HTTP status is no success: then it need not be OpenAI's at all.
-    """
+    failure = ConversationError
 
-    provider = "OpenAI"
-
-    def _document(self, value: Any, data: bytes) -> Part:
-        if not isinstance(value, dict):
-            reject("this is not an object")
-        check_keys(value, _ANSWER)
-        self._channels.finish()
-        if self._is_error(value):
-            self._has_erred()
-            return Part(ConversationError(value, data))
-        text_of(value, "id")
-        self._produced = True
-        return Part(ConversationAnswer(value, data))
-
-    def _event(self, value: Any, data: bytes) -> Part:
-        raise Malformed("a conversation comes in one document")
-
-    def text_event(self, channel: Channel, text: str) -> bytes:
-        """Nothing: there is no text."""
-        return b""
-
-    def ending(self, deny: Deny, trail_id: str, unsent: Sequence[Part]) -> bytes:
-        """Nothing: there is no stream to end."""
-        return b""
-
-    def _unreadable(self, fault: Malformed, raw: bytes) -> Opaque:
-        return unreadable(fault, raw)
-
-    def _error_object(self, deny: Deny, trail_id: str, status: int) -> Mapping[str, Any]:
-        return error_object(deny, trail_id, status)
+    def made(self, value: Mapping[str, Any], data: bytes) -> Message:
+        """See `StoredReader`."""
+        return ConversationAnswer(value, data)
 
 
 class OpenAiConversationsCodec(OpenAiCodec):

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from ext_proc.codecs.codec import Decoder, Match
 from ext_proc.codecs.llm_fields import check_keys, reject, text_of
@@ -54,9 +54,14 @@ _ANSWER = frozenset({"id", "object", "deleted", "error"})
 
 
 class StoredReader(Reader):
-    """Reads what is said of something that is kept, or was; see `llm_frames.AnswerReader`."""
+    """Reads what is said of something that is kept, or was; see `llm_frames.AnswerReader`.
+
+    Attributes:
+        failure: the class of an error.
+    """
 
     provider = "OpenAI"
+    failure: ClassVar[type[LlmError]] = ResponsesError
 
     def _document(self, value: Any, data: bytes) -> Part:
         if not isinstance(value, dict):
@@ -65,10 +70,14 @@ class StoredReader(Reader):
         self._channels.finish()
         if self._is_error(value):
             self._has_erred()
-            return Part(ResponsesError(value, data))
+            return Part(self.failure(value, data))
         text_of(value, "id")
         self._produced = True
-        return Part(StoredAnswer(data))
+        return Part(self.made(value, data))
+
+    def made(self, value: Mapping[str, Any], data: bytes) -> Message:
+        """The message that it is."""
+        return StoredAnswer(data)
 
     def _event(self, value: Any, data: bytes) -> Part:
         raise Malformed("this comes in one document")
