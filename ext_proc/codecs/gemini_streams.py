@@ -28,10 +28,16 @@ class EventDecoder(StreamDecoder):
         self._gemini = reader
 
     def _frame(self, event: ServerSentEvent) -> LlmFrame:
-        lines = _strays(event) if event.span in (Span.EVENT, Span.UNTERMINATED) else b""
+        read = event.span is Span.EVENT or event.span is Span.UNTERMINATED
+        lines = _strays(event) if read and not _is_one_line(event) else b""
         if not lines:
             return super()._frame(event)
         return LlmFrame(event.raw, self._gemini.stray(lines, alone=not event.data), event)
+
+
+def _is_one_line(event: ServerSentEvent) -> bool:
+    """Whether an event is one line of data and nothing else, as nearly all are."""
+    return event.data is not None and event.raw.rstrip(b"\r\n") == b"data: " + event.data
 
 
 def _strays(event: ServerSentEvent) -> bytes:

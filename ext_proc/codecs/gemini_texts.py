@@ -19,7 +19,7 @@ Not here: the classes of messages (gemini_messages.py), when a candidate is over
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import cache, partial
 from typing import Any
 
@@ -53,6 +53,7 @@ _WORDS: tuple[tuple[str, str, ChannelKind, bool], ...] = (
 )
 
 
+@cache  # the format's names, never a payload's
 def snake(name: str) -> str:
     """The other spelling of a member's name."""
     return _UPPER.sub(lambda letter: "_" + letter.group().lower(), name)
@@ -83,7 +84,12 @@ def member(value: Mapping[str, Any], name: str) -> Any:
     Raises:
         Ambiguous: it is spelled in both ways at once.
     """
-    return value.get(spelling(value, name))
+    other = snake(name)
+    return value.get(name if other == name or other not in value else spelling(value, name))
+
+
+# What texts of a part stand in that are not its own, in both spellings.
+_HOLDERS = frozenset(spelled for name, *_ in (*_VALUES, *_WORDS) for spelled in (name, snake(name)))
 
 
 def of_content(content: Any, role: Role, at: Path) -> Iterator[Found]:
@@ -119,6 +125,8 @@ def of_part(part: Mapping[str, Any], role: Role, at: Path) -> Iterator[Found]:
     if text:
         kind = ChannelKind.REASONING if part.get("thought") is True else ChannelKind.CONTENT
         yield Found(kind, role, (*at, "text"), text, index=0)
+    if _HOLDERS.isdisjoint(part):
+        return
     for name, holds, kind, of_tool in _VALUES:
         held = object_of(part, name)
         check_keys(held, _PART)
@@ -185,17 +193,19 @@ def check_keys(value: Mapping[str, Any], names: frozenset[str]) -> None:
     Raises:
         Ambiguous: one equals one of the format's but for case, or a member is spelled in both ways.
     """
-    every, pairs = _spelled(names)
+    if names.issuperset(value):
+        return  # each in its usual spelling, as nearly all are
+    every, others = _spelled(names)
     llm_fields.check_keys(value, every)
-    if any(other in value and name in value for name, other in pairs):
+    if not others.keys().isdisjoint(value) and any(key in others and others[key] in value for key in value):
         raise Ambiguous("a member stands in both of its spellings")
 
 
 @cache
-def _spelled(names: frozenset[str]) -> tuple[frozenset[str], Sequence[tuple[str, str]]]:
-    """The names in all spellings, and those that have two."""
-    pairs = [(name, snake(name)) for name in names if snake(name) != name]
-    return names | {other for _, other in pairs}, pairs
+def _spelled(names: frozenset[str]) -> tuple[frozenset[str], Mapping[str, str]]:
+    """The names in all spellings, and the usual one of each other."""
+    others = {snake(name): name for name in names if snake(name) != name}
+    return names.union(others), others
 
 
 def beside(value: Any, path: Path) -> dict[Path, bytes | None]:

@@ -25,8 +25,8 @@ from ext_proc.framing.body import SPAN
 
 BOM = b"\xef\xbb\xbf"
 _LINE_END = re.compile(rb"\r\n|\n|\r")
-# A line's end and an empty line after it. Atomic: a CR LF never counts as two ends.
-_EVENT_END = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
+# A line's end and an empty line after it. A CR LF never counts as two ends: the LF behind a CR is not given back.
+_EVENT_END = re.compile(rb"[\r\n](?:(?<=\r)\n)?+(?:\r\n|\n|\r)")
 _LOOKBACK = 3  # bytes of an unfinished _EVENT_END: CR LF CR
 _MAX_DIGITS = 18
 
@@ -78,11 +78,17 @@ class EventSplitter:
 
     def feed(self, data: bytes) -> list[ServerSentEvent]:
         """The events that `data` completes."""
-        if self._held or self._oversize or b"\r" in data:
+        if self._held or self._oversize:
             self._held += data
             return self._take(final=False)
+        if b"\r" in data:
+            found, start = _single_lines(data, self._limit)
+            if start < len(data):
+                self._held += data[start:]
+                found += self._take(final=False)
+            return found
         # Nothing waits, and lines end with LF alone.
-        found: list[ServerSentEvent] = []
+        found = []
         start, limit = 0, self._limit
         while start < len(data):
             line = data.find(b"\n", start)
@@ -196,6 +202,27 @@ def without_data(event: ServerSentEvent) -> bytes:
     if all(_is_blank(line) for line in kept):
         return b""
     return b"".join([BOM if event.marked else b"", *kept])
+
+
+def _single_lines(data: bytes, limit: int) -> tuple[list[ServerSentEvent], int]:
+    """The events of one data line that `data` begins with, as servers write them that end lines with CR LF.
+
+    Returns:
+        The events, and where what follows them begins.
+    """
+    found: list[ServerSentEvent] = []
+    start = 0
+    while data.startswith(b"data: ", start):
+        line = data.find(b"\r", start)
+        end = line + 4
+        if line < 0 or not data.startswith(b"\r\n\r\n", line) or end - start > limit:
+            break
+        value = data[start + 6 : line]
+        if b"\n" in value:
+            break
+        found.append(ServerSentEvent(data[start:end], value))
+        start = end
+    return found, start
 
 
 def _read(raw: bytes, span: Span, *, marked: bool) -> ServerSentEvent:
