@@ -55,7 +55,8 @@ _TEXTS = (*_SAID, *_ASKED)
 # Fields that hold texts, or others that do, and those of them in which a model asks something of a tool.
 _HOLDERS = ("content", "summary", "output", "outputs", "results", "error")
 _ASKING = ("queries", "commands", "command", "action", "actions", "operation")
-ITEM = _NAMED | {*_TEXTS, *_HOLDERS, *_ASKING}
+_OTHERS = frozenset((*_TEXTS, *_HOLDERS, *_ASKING))
+ITEM = _NAMED | _OTHERS
 _BESIDE = ("logprobs", "annotations")
 
 
@@ -136,6 +137,8 @@ def of_others(value: Mapping[str, Any], at: _At, skip: Sequence[str] = ()) -> It
     """
     if at.depth > _DEPTH:
         reject("an item is nested too deep")
+    if _OTHERS.isdisjoint(value):
+        return
     for name in _TEXTS:
         text = None if name in skip else value.get(name)
         if isinstance(text, str) and text:

@@ -78,35 +78,20 @@ class EventSplitter:
 
     def feed(self, data: bytes) -> list[ServerSentEvent]:
         """The events that `data` completes."""
-        if self._held or self._oversize:
+        if self._held or self._oversize or (ending := _line_end(data)) is None:
             self._held += data
             return self._take(final=False)
-        if b"\r" in data:
-            found, start = _single_lines(data, self._limit)
-            if start < len(data):
-                self._held += data[start:]
-                found += self._take(final=False)
-            return found
-        # Nothing waits, and lines end with LF alone.
-        found = []
-        start, limit = 0, self._limit
+        # Nothing waits, and all lines end alike.
+        found: list[ServerSentEvent] = []
+        start = 0
         while start < len(data):
-            line = data.find(b"\n", start)
-            end = line + 2
-            one_line = data.startswith(b"data: ", start) and data.startswith(b"\n", line + 1)  # as in most events
-            if one_line and line >= 0 and end - start <= limit:
-                found.append(ServerSentEvent(data[start:end], data[start + 6 : line]))
-                start = end
-                continue
-            # An event ends at two line ends, or at one where it begins.
-            last = start if line == start else data.find(b"\n\n", start)
-            end = last + (1 if last == start else 2)
-            if last < 0 or end - start > limit or data.startswith(BOM, start):
+            event = _usual(data, start, ending) or _whole(data, start, ending)
+            if event is None or len(event.raw) > self._limit:
                 self._held += data[start:]
                 found += self._take(final=False)
                 break
-            found.append(_read(data[start:end], Span.EVENT, marked=False))
-            start = end
+            found.append(event)
+            start += len(event.raw)
         return found
 
     def close(self) -> list[ServerSentEvent]:
@@ -204,25 +189,39 @@ def without_data(event: ServerSentEvent) -> bytes:
     return b"".join([BOM if event.marked else b"", *kept])
 
 
-def _single_lines(data: bytes, limit: int) -> tuple[list[ServerSentEvent], int]:
-    """The events of one data line that `data` begins with, as servers write them that end lines with CR LF.
+def _line_end(data: bytes) -> bytes | None:
+    """How all lines in `data` end: with LF, or with CR LF; None where they end otherwise, or not all alike."""
+    if b"\r" not in data:
+        return b"\n"
+    pairs = data.count(b"\r\n")
+    return b"\r\n" if data.count(b"\r") == pairs == data.count(b"\n") else None
 
-    Returns:
-        The events, and where what follows them begins.
-    """
-    found: list[ServerSentEvent] = []
-    start = 0
-    while data.startswith(b"data: ", start):
-        line = data.find(b"\r", start)
-        end = line + 4
-        if line < 0 or not data.startswith(b"\r\n\r\n", line) or end - start > limit:
-            break
-        value = data[start + 6 : line]
-        if b"\n" in value:
-            break
-        found.append(ServerSentEvent(data[start:end], value))
-        start = end
-    return found, start
+
+def _usual(data: bytes, start: int, ending: bytes) -> ServerSentEvent | None:
+    """The event that begins at `start`, as most are: a line of data, and perhaps its type before; else None."""
+    begin, name = start, ""
+    if data.startswith(b"event: ", start):
+        first = data.find(ending, start)
+        if first < 0:
+            return None
+        begin, name = first + len(ending), data[start + 7 : first].decode("utf-8", "replace")
+    if not data.startswith(b"data: ", begin):
+        return None
+    line = data.find(ending, begin)
+    blank = line + len(ending)
+    if line < 0 or not data.startswith(ending, blank):
+        return None
+    return ServerSentEvent(data[start : blank + len(ending)], data[begin + 6 : line], name)
+
+
+def _whole(data: bytes, start: int, ending: bytes) -> ServerSentEvent | None:
+    """The event that begins at `start`, whatever lines it has; None where it does not end in `data`, or is marked."""
+    # An event ends at two line ends, or at one where it begins.
+    last = start if data.startswith(ending, start) else data.find(ending * 2, start)
+    if last < 0 or data.startswith(BOM, start):
+        return None
+    end = last + len(ending) * (1 if last == start else 2)
+    return _read(data[start:end], Span.EVENT, marked=False)
 
 
 def _read(raw: bytes, span: Span, *, marked: bool) -> ServerSentEvent:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ext_proc.framing.body import SPAN
@@ -189,9 +189,24 @@ PIECES = st.lists(
     ),
     max_size=24,
 ).map(b"".join)
+# As servers write: most events are alike, and so are most lines' ends.
+USUAL = st.lists(
+    st.sampled_from(
+        [
+            *(b"data: a\n\n", b"event: e\ndata: b\n\n", b": c\n\n", b"data: a", b"event: e", b"event: \xff\n"),
+            *(b"data:x\n", b"id: 1\n", b"\n", b"\n\n", b" ", b"\r", b"\xef\xbb\xbf"),
+        ]
+    ),
+    max_size=10,
+)
+STREAMS = PIECES | st.builds(
+    lambda pieces, ending: b"".join(pieces).replace(b"\n", ending), USUAL, st.sampled_from([b"\n", b"\r\n"])
+)
 
 
-@given(PIECES, st.lists(st.integers(0, 80), max_size=8), st.sampled_from([1, 2, 3, 4, 5, 8, 16, LIMIT]))
+@example(b"data: a\n\nevent: x", [], LIMIT)
+@example(b"data: a\r\n\r\nevent: e\r\ndata: b\r\n\r\ndata: c\r\n", [], LIMIT)
+@given(STREAMS, st.lists(st.integers(0, 80), max_size=8), st.sampled_from([1, 2, 3, 4, 5, 8, 16, LIMIT]))
 def test_the_events_do_not_depend_on_how_the_stream_was_cut(raw: bytes, cuts: list[int], limit: int) -> None:
     whole = split([raw], limit)
     bounds = [0, *sorted(min(cut, len(raw)) for cut in cuts), len(raw)]
