@@ -40,7 +40,7 @@ from ext_proc.codecs.anthropic_texts import (
     of_citation,
 )
 from ext_proc.codecs.llm_fields import check_keys, objects, text_of
-from ext_proc.codecs.llm_found import placed
+from ext_proc.codecs.llm_found import channel_of, placed
 from ext_proc.codecs.llm_frames import Part
 from ext_proc.codecs.llm_reader import Reader
 from ext_proc.codecs.llm_texts import Malformed, Place, Spot, Texts
@@ -203,7 +203,9 @@ class MessageReader(Reader):
 
     def _usage(self, kind: str, value: Mapping[str, Any]) -> Usage | None:
         """What was counted so far; None where an event tells nothing of it."""
-        holder = {"message_start": value.get("message"), "message_delta": value}.get(kind)
+        if kind != "message_start" and kind != "message_delta":
+            return None
+        holder = value if kind == "message_delta" else value.get("message")
         usage = holder.get("usage") if isinstance(holder, Mapping) else None
         if not isinstance(usage, Mapping):
             return None
@@ -245,7 +247,7 @@ def _of_delta(delta: Mapping[str, Any], index: int) -> Iterator[Place]:
         if text:
             # Official clients put pieces of a call's input together by the delta's type, and pass over all others.
             apart = name == _INPUT and delta.get("type") != _INPUT_DELTA
-            yield Place(Channel(kind, index, OTHER_INPUT if apart else 0), ("delta", name), text)
+            yield Place(channel_of(kind, index, OTHER_INPUT if apart else 0), ("delta", name), text)
     citation = delta.get("citation")
     for number, found in enumerate(of_citation(citation, ("delta", "citation")) if citation is not None else (), 1):
         yield Place(Channel(found.kind, index, number, role=found.role), found.path, found.text or "")

@@ -9,7 +9,8 @@ Rules:
 - A line that is no field of an event is malformed, but for an error: official clients take JSON without `data:` too.
 
 Not here: classes of messages (gemini_messages.py), where texts stand (gemini_texts.py), frames (llm_frames.py,
-gemini_streams.py, gemini_arrays.py), what all readers know of an answer (llm_reader.py).
+gemini_streams.py, gemini_arrays.py), events read at a glance (gemini_events.py), what all readers know of an answer
+(llm_reader.py).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 
 from ext_proc.codecs.gemini_calls import check_calls
 from ext_proc.codecs.gemini_denials import STOPPED, error_object
+from ext_proc.codecs.gemini_events import MAX_CANDIDATES, ordinary
 from ext_proc.codecs.gemini_messages import (
     CANDIDATE,
     GeminiAnswer,
@@ -60,7 +62,6 @@ from ext_proc.messages import (
 from ext_proc.policy import Deny
 from ext_proc.trail import Outcome
 
-MAX_CANDIDATES = 128
 MAX_WORD = 256  # characters of what our own events repeat of the stream's
 # All others are ends like any other; those that are not known yet too.
 _ENDINGS = {
@@ -93,6 +94,8 @@ class GeminiReader(Reader):
 
     def __init__(self, requests: Sequence[Message], limits: Limits, *, failed: bool) -> None:
         super().__init__(requests, limits, failed=failed)
+        self._counts = any(isinstance(request, TokenCount) for request in requests)
+        self._embeds = any(isinstance(request, Embedding) for request in requests)
         self._blocked = False
         self._envelope: dict[str, Any] = {}
 
@@ -158,7 +161,14 @@ class GeminiReader(Reader):
         return self._read(value, data, GeminiAnswer)
 
     def _event(self, value: Any, data: bytes) -> Part:
-        return self._read(value, data, GeminiChunk)
+        event = None if self._counts or self._embeds else ordinary(value)
+        if event is None:
+            return self._read(value, data, GeminiChunk)
+        self._see_envelope(value)
+        self._channels.begin(event.index)
+        self._produced = True
+        spots = self._channels.spots(event.places)
+        return Part(GeminiChunk(value, data, spots), spots, changes=changes_for)
 
     def _read(self, value: Any, data: bytes, kind: type[GeminiAnswer] | type[GeminiChunk]) -> Part:
         """What an object says, whole or in pieces."""
@@ -166,10 +176,9 @@ class GeminiReader(Reader):
         erred = self._is_error(value)
         if erred:
             self._has_erred()
-        elif any(isinstance(request, TokenCount | Embedding) for request in self._requests):
+        elif self._counts or self._embeds:
             self._produced = True
-            counts = any(isinstance(request, TokenCount) for request in self._requests)
-            return Part((GeminiCounted if counts else GeminiEmbedded)(value, data))
+            return Part((GeminiCounted if self._counts else GeminiEmbedded)(value, data))
         candidates = objects(value.get("candidates"), "candidates")
         ended = self._look(value, candidates)
         spots = self._channels.spots(_places(candidates, data))
@@ -186,9 +195,7 @@ class GeminiReader(Reader):
 
     def _look(self, value: Mapping[str, Any], candidates: Sequence[Mapping[str, Any]]) -> list[int]:
         """What an object says of the answer; the candidates that end with it."""
-        if not self._envelope:
-            said = {name: text_of(value, name) for name in ("modelVersion", "responseId")}
-            self._envelope = {name: word for name, word in said.items() if 0 < len(word) <= MAX_WORD}
+        self._see_envelope(value)
         feedback = member(value, "promptFeedback")
         if isinstance(feedback, Mapping) and text_of(feedback, "blockReason"):
             self._blocked = True
@@ -204,6 +211,12 @@ class GeminiReader(Reader):
                 self._worse(_ENDINGS.get(reason, Outcome.OK))
                 ended.append(index)
         return ended
+
+    def _see_envelope(self, value: Mapping[str, Any]) -> None:
+        """Keeps what our own pieces repeat of the stream's."""
+        if not self._envelope:
+            said = {name: text_of(value, name) for name in ("modelVersion", "responseId")}
+            self._envelope = {name: word for name, word in said.items() if 0 < len(word) <= MAX_WORD}
 
 
 def _places(candidates: Sequence[Mapping[str, Any]], data: bytes) -> Iterator[Place]:

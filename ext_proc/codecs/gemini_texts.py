@@ -158,6 +158,8 @@ def of_grounding(candidate: Mapping[str, Any], at: Path) -> Iterator[Found]:
         Malformed: something has another type than its field's.
     """
     metadata = object_of(candidate, "groundingMetadata")
+    if not metadata:
+        return
     check_keys(metadata, _GROUNDING)
     for listed, holder, holds, whose in (
         ("groundingSupports", "segment", "text", Role.ASSISTANT),

@@ -39,6 +39,9 @@ def read_usage(usage: Any) -> Usage | None:
 
 def _sound(details: Any) -> int:
     """The tokens of sound among those of each modality."""
-    entries = [entry for entry in details if isinstance(entry, Mapping)] if isinstance(details, list) else []
-    counts = [member(entry, "tokenCount") for entry in entries if entry.get("modality") == "AUDIO"]
-    return sum(count for count in counts if type(count) is int and count > 0)
+    found = 0
+    for entry in details if isinstance(details, list) else ():
+        if isinstance(entry, Mapping) and entry.get("modality") == "AUDIO":
+            count = member(entry, "tokenCount")
+            found += count if type(count) is int and count > 0 else 0
+    return found

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -56,8 +57,20 @@ def placed(found: Iterable[Found], choice: int, raw: bytes, others: int = 1) -> 
         index = text.index
         if index is None:
             index, others = others, others + 1
-        channel = Channel(text.kind, choice, index, role=text.role, copy=text.copy)
+        channel = channel_of(text.kind, choice, index, text.role, text.copy)
         yield Place(channel, text.path, _read(text, raw), text.text is None)
+
+
+@lru_cache(maxsize=256)
+def channel_of(
+    kind: ChannelKind,
+    choice: int,
+    index: int = 0,
+    role: Role = Role.ASSISTANT,
+    copy: bool = False,
+) -> Channel:
+    """The channel of an answer's text; most events of a stream have the same."""
+    return Channel(kind, choice, index, role=role, copy=copy)
 
 
 def numbered(found: Iterable[Found], position: int, raw: bytes) -> Iterator[Place]:

@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ext_proc.codecs.codec import Codec, Decoder, Frame
+from ext_proc.codecs.llm_frames import LlmFrame
 from ext_proc.headers import Headers
 from ext_proc.limits import DEFAULTS, Limits
-from ext_proc.messages import Message, Piece, RequestHead, ResponseHead
+from ext_proc.messages import Channel, ChannelKind, Message, Opaque, Piece, RequestHead, ResponseHead
+from ext_proc.policy import Deny
 from tests.exchange.recordings import RECORDINGS, Recording
 from tests.unit.codecs.openai_building import STREAM, answer_head, drain, encoded, messages_of
 
@@ -67,6 +69,17 @@ class Format:
         decoder = self.decoder(response, **options)
         return drain(decoder, encoded(body)), decoder
 
+    def told(self, body: bytes) -> Any:
+        """All that the frames of a stream and its end say, and what the decoder would write of its own."""
+        decoder, frames, states = self.decoder(), [], []
+        for frame in decoder.feed(body):
+            assert isinstance(frame, LlmFrame)
+            frames.append(_told(frame))
+            states.append((len(decoder.unanswered), decoder.outcome))
+        written = decoder.text_event(Channel(ChannelKind.CONTENT), "x"), decoder.stream_end(Deny("no", "no"), "t")
+        frames += [_told(frame) for frame in decoder.close() if isinstance(frame, LlmFrame)]
+        return frames, states, written, decoder.outcome
+
     @property
     def recordings(self) -> dict[str, Recording]:
         return {name: recording for name, recording in RECORDINGS.items() if recording.api in self.apis}
@@ -83,3 +96,15 @@ class Format:
         head, asked = self.asked_in(recording)
         response = answer_head(recording.status, recording.response_headers["content-type"])
         return self.codec.response_decoder(asked, head, response, DEFAULTS)
+
+
+def _told(frame: LlmFrame) -> Any:
+    part = frame.part
+    message = part.message
+    if isinstance(message, Opaque):
+        said: Any = (message.reason, message.detail, message.malformed)
+    else:
+        said = message and (type(message), message.as_variables(), getattr(message, "usage", None))
+    copies = [piece.channel.copy for piece in frame.pieces]
+    changes = getattr(part.changes, "args", part.changes)
+    return frame.raw, said, part.spots, copies, part.closes, part.ends, changes, part.late and part.late()
