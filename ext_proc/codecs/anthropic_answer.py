@@ -34,10 +34,12 @@ from ext_proc.codecs.anthropic_messages import (
 from ext_proc.codecs.anthropic_stored import handed_out_by
 from ext_proc.codecs.anthropic_texts import (
     DELTAS,
+    MAX_INDEX,
     changes_for,
     check_block,
     of_block,
     of_citation,
+    plain_delta,
 )
 from ext_proc.codecs.llm_fields import check_keys, objects, text_of
 from ext_proc.codecs.llm_found import channel_of, placed
@@ -52,7 +54,6 @@ from ext_proc.messages import Channel, ChannelKind, Message, ModelListing, Opaqu
 from ext_proc.policy import Deny
 from ext_proc.trail import Outcome
 
-MAX_INDEX = 1024  # blocks of a message
 OTHER_INPUT = 1024  # the channel, within its block, of pieces of input that clients do not take for such
 _ENDINGS = {
     "max_tokens": Outcome.TRUNCATED,
@@ -112,6 +113,12 @@ class MessageReader(Reader):
         return Part(MessageAnswer(value, data, spots), spots, closes, changes=changes_for)
 
     def _event(self, value: Any, data: bytes) -> Part:
+        plain = None if self.done else plain_delta(value)
+        if plain is not None:
+            index = plain.channel.choice
+            self._channels.begin(index)
+            spots = self._channels.spots((plain,))
+            return Part(MessageEvent(value, data, spots), spots, changes=partial(self._changes, index))
         if not isinstance(value, dict):
             raise Malformed("an event must be an object")
         check_keys(value, EVENT)

@@ -8,6 +8,7 @@ Rules:
 - `input` is a JSON value, and the strings in it are texts. In a stream it comes as its source.
 - A field of another type than its text is malformed; so is a key beside it that equals a text's but for case.
 - What a citation quotes is a text too, of the document's; the citation stays when the text that it supports changes.
+- Most events are deltas of one text and nothing else: those are read at a glance.
 - What vouches for a changed text goes with it: a signature. In a stream it comes later, and leaves empty.
 
 Source: Anthropic, Messages API (content blocks, streaming events).
@@ -22,11 +23,12 @@ from functools import partial
 from typing import Any
 
 from ext_proc.codecs.llm_fields import check_keys, objects, reject, text_of
-from ext_proc.codecs.llm_found import Found, spliced_spots
-from ext_proc.codecs.llm_texts import at_path
+from ext_proc.codecs.llm_found import Found, channel_of, spliced_spots
+from ext_proc.codecs.llm_texts import Place, at_path
 from ext_proc.framing.json_splice import Path
 from ext_proc.messages import ChannelKind, Role
 
+MAX_INDEX = 1024  # blocks of a message
 _DEPTH = 8  # of blocks within blocks
 # The keys of what texts stand in.
 _BLOCK = frozenset(
@@ -50,7 +52,32 @@ DELTAS: Mapping[str, ChannelKind] = {
     "partial_json": ChannelKind.TOOL_ARGUMENTS,
     "content": ChannelKind.CONTENT,
 }
+# The keys of an event that is read at a glance, and of its delta the keys by its type.
+_PLAIN_EVENT = {"type", "index", "delta"}
+_PLAIN_DELTAS: Mapping[object, str] = {
+    "text_delta": "text",
+    "thinking_delta": "thinking",
+    "input_json_delta": "partial_json",
+}
 _BESIDE = ("signature",)
+
+
+def plain_delta(value: Any) -> Place | None:
+    """The text of an event that is a delta of its block's text and nothing else; None where it has to be looked at.
+
+    Never raises: what is in any doubt has to be looked at.
+    """
+    if type(value) is not dict or value.keys() != _PLAIN_EVENT or value["type"] != "content_block_delta":
+        return None
+    index, delta = value["index"], value["delta"]
+    if type(index) is not int or not 0 <= index < MAX_INDEX or type(delta) is not dict or len(delta) != 2:
+        return None
+    kind = delta.get("type")
+    name = _PLAIN_DELTAS.get(kind) if type(kind) is str else None
+    text = None if name is None else delta.get(name)
+    if name is None or type(text) is not str or not text:
+        return None
+    return Place(channel_of(DELTAS[name], index), ("delta", name), text)
 
 
 def of_block(block: Mapping[str, Any], role: Role, at: Path, depth: int = 0) -> Iterator[Found]:

@@ -34,6 +34,7 @@ from ext_proc.codecs.openai_responses_events import (
     of_delta,
     of_event,
     output_text_of,
+    plain_delta,
 )
 from ext_proc.codecs.openai_responses_messages import (
     EVENT,
@@ -124,6 +125,9 @@ class ResponsesReader(Reader):
         return Part(ResponsesAnswer(value, data, spots), spots, closes, changes=changes_for)
 
     def _event(self, value: Any, data: bytes) -> Part:
+        plain = plain_delta(value)
+        if plain is not None:
+            return self._plain(value, data, *plain)
         before = self._copies
         if not isinstance(value, dict):
             raise Malformed("an event must be an object")
@@ -131,8 +135,7 @@ class ResponsesReader(Reader):
         kind, choice = text_of(value, "type"), index_of(value, "output_index", MAX_ITEMS)
         item = object_of(value, "item")
         spots = self._spots(list(self._places(kind, value, data)))
-        number = value.get("sequence_number")
-        self._number = max(self._number, number) if type(number) is int else self._number
+        self._see_number(value)
         if item or value.get("part") or kind.endswith(".delta"):
             self._channels.begin(choice)
         if item:
@@ -149,6 +152,14 @@ class ResponsesReader(Reader):
             return self._error(value, data, spots, closes)
         message = ResponsesEvent(value, data, spots, self._called.get(choice, ""))
         return Part(message, spots, closes, kind in _TERMINAL, changes_for)
+
+    def _plain(self, value: Mapping[str, Any], data: bytes, choice: int, text: Found) -> Part:
+        """What a delta of an item says, as `_event` would."""
+        self._heard.add(_known(text, choice, 1))
+        spots = self._spots(list(placed((text,), choice, data)))
+        self._see_number(value)
+        self._channels.begin(choice)
+        return Part(ResponsesEvent(value, data, spots, self._called.get(choice, "")), spots, changes=changes_for)
 
     def text_event(self, channel: Channel, text: str) -> bytes:
         """See `codec.Decoder`; nothing for a copy, or for a text that no delta carries."""
@@ -208,6 +219,11 @@ class ResponsesReader(Reader):
         if ChannelKind.REFUSAL in kinds:
             self._worse(Outcome.REFUSED)
         return spots
+
+    def _see_number(self, value: Mapping[str, Any]) -> None:
+        """Goes on counting from an event's own number."""
+        number = value.get("sequence_number")
+        self._number = max(self._number, number) if type(number) is int else self._number
 
     def _look(self, answer: Mapping[str, Any]) -> None:
         """What an answer's object says of it."""

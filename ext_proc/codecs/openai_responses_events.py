@@ -3,6 +3,7 @@
 Rules:
 - Texts are read wherever they stand in an event, whatever its type, for some servers write them in other places. A
   delta of a type that is not known is text all the same, unless it is sound.
+- Most events are deltas that are strings, with nothing beside them that could be text: those are read at a glance.
 - A delta, and what begins an item or a part of one, adds to a text; all else repeats it.
 
 Sources: OpenAI, Responses API (streaming events); OpenRouter and vLLM, responses (reasoning in words of their own,
@@ -23,6 +24,7 @@ from ext_proc.codecs.openai_responses_texts import (
     CODE,
     COMMAND,
     INPUT,
+    MAX_ITEMS,
     MAX_PARTS,
     OUTPUTS,
     REASONING_TEXT,
@@ -33,6 +35,7 @@ from ext_proc.codecs.openai_responses_texts import (
     of_own,
     of_part,
 )
+from ext_proc.framing.json_splice import Path
 from ext_proc.messages import Channel, ChannelKind, Role
 
 # What a delta is of: the kind, the member that counts it within its item, and the index of the first.
@@ -49,12 +52,37 @@ _DELTAS: Mapping[str, tuple[ChannelKind, str, int]] = {
     "response.code_interpreter_call_code": (ChannelKind.TOOL_INPUT, "", CODE),
     "response.shell_call_command": (ChannelKind.TOOL_INPUT, "command_index", COMMAND),
 }
+_DELTA: Path = ("delta",)
 _UNKNOWN = (ChannelKind.CONTENT, "content_index", UNKNOWN)
 _GAVE_BACK = "response.shell_call_output_content"
 _OUTPUTS = ("stdout", "stderr")
 _WORDED = ("text", "content")  # where a delta is an object, as vLLM had it
 _NO_TEXT = frozenset({"response.audio"})  # what is base64 in its deltas
+_PLAIN = {f"{stem}.delta": of for stem, of in _DELTAS.items()}
+# The keys that a delta read at a glance may have. What is not read there holds no text.
+_PLAIN_KEYS = frozenset(
+    {"type", "delta", "output_index", "content_index", "summary_index", "command_index", "item_id", "sequence_number"}
+    | {"logprobs", "obfuscation"}
+)
 _WHOLE = ("text", "refusal", "transcript")  # how an event repeats what its deltas said
+
+
+def plain_delta(value: Any) -> tuple[int, Found] | None:
+    """The item and the text of an event that is a delta and nothing else; None where it has to be looked at.
+
+    Never raises: what is in any doubt has to be looked at.
+    """
+    if type(value) is not dict or not _PLAIN_KEYS.issuperset(value):
+        return None
+    kind, text, choice = value.get("type"), value.get("delta"), value.get("output_index")
+    found = _PLAIN.get(kind) if type(kind) is str else None
+    if found is None or type(text) is not str or not text or type(choice) is not int or not 0 <= choice < MAX_ITEMS:
+        return None
+    of, counted, first = found
+    position = value.get(counted, 0)
+    if type(position) is not int or not 0 <= position < MAX_PARTS:
+        return None
+    return choice, Found(of, Role.ASSISTANT, _DELTA, text, first + position)
 
 
 def of_event(kind: str, value: Mapping[str, Any]) -> Iterator[Found]:

@@ -76,7 +76,7 @@ def talk(*deltas: str) -> list[dict[str, Any]]:
 def encoded_event(value: Any) -> bytes:
     data = value if isinstance(value, bytes) else json.dumps(value).encode()
     kind = value.get("type", "") if isinstance(value, dict) else ""
-    return b"event: " + kind.encode() + b"\ndata: " + data + b"\n\n"
+    return b"event: " + str(kind).encode() + b"\ndata: " + data + b"\n\n"
 
 
 def stream(*values: Any) -> bytes:
