@@ -17,15 +17,20 @@ from typing import Any
 from ext_proc.codecs.gemini_texts import member
 from ext_proc.messages import Usage
 
+_COUNTS = (
+    *("promptTokenCount", "toolUsePromptTokenCount", "candidatesTokenCount", "thoughtsTokenCount"),
+    "cachedContentTokenCount",
+)
+
 
 def read_usage(usage: Any) -> Usage | None:
     """Usage in Gemini's words; None where it says nothing, or what is counted is no number."""
     if not isinstance(usage, Mapping):
         return None
-    names = ("promptTokenCount", "toolUsePromptTokenCount", "candidatesTokenCount", "thoughtsTokenCount")
-    counts = [member(usage, name) or 0 for name in (*names, "cachedContentTokenCount")]
-    if not all(type(count) is int and count >= 0 for count in counts):
-        return None
+    counts = [member(usage, name) or 0 for name in _COUNTS]
+    for count in counts:
+        if type(count) is not int or count < 0:
+            return None
     prompt, tools, candidates, thoughts, cached = counts
     return Usage(
         input_tokens=prompt + tools,

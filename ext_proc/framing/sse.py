@@ -29,6 +29,7 @@ _LINE_END = re.compile(rb"\r\n|\n|\r")
 _EVENT_END = re.compile(rb"[\r\n](?:(?<=\r)\n)?+(?:\r\n|\n|\r)")
 _LOOKBACK = 3  # bytes of an unfinished _EVENT_END: CR LF CR
 _MAX_DIGITS = 18
+_CR_LF = b"\r\n"
 
 
 class Span(enum.Enum):
@@ -78,7 +79,8 @@ class EventSplitter:
 
     def feed(self, data: bytes) -> list[ServerSentEvent]:
         """The events that `data` completes."""
-        if self._held or self._oversize or (ending := _line_end(data)) is None:
+        ending = _CR_LF if b"\r" in data else b"\n"
+        if self._held or self._oversize or (ending is _CR_LF and not _has_cr_lf_alone(data)):
             self._held += data
             return self._take(final=False)
         # Nothing waits, and all lines end alike.
@@ -189,24 +191,20 @@ def without_data(event: ServerSentEvent) -> bytes:
     return b"".join([BOM if event.marked else b"", *kept])
 
 
-def _line_end(data: bytes) -> bytes | None:
-    """How all lines in `data` end: with LF, or with CR LF; None where they end otherwise, or not all alike."""
-    if b"\r" not in data:
-        return b"\n"
-    pairs = data.count(b"\r\n")
-    return b"\r\n" if data.count(b"\r") == pairs == data.count(b"\n") else None
+def _has_cr_lf_alone(data: bytes) -> bool:
+    """Whether all lines in `data` end with CR LF."""
+    return data.count(b"\r") == data.count(b"\n") == data.count(_CR_LF)
 
 
 def _usual(data: bytes, start: int, ending: bytes) -> ServerSentEvent | None:
     """The event that begins at `start`, as most are: a line of data, and perhaps its type before; else None."""
     begin, name = start, ""
-    if data.startswith(b"event: ", start):
+    if not data.startswith(b"data: ", start):
         first = data.find(ending, start)
-        if first < 0:
+        begin = first + len(ending)
+        if first < 0 or not data.startswith(b"event: ", start) or not data.startswith(b"data: ", begin):
             return None
-        begin, name = first + len(ending), data[start + 7 : first].decode("utf-8", "replace")
-    if not data.startswith(b"data: ", begin):
-        return None
+        name = data[start + 7 : first].decode("utf-8", "replace")
     line = data.find(ending, begin)
     blank = line + len(ending)
     if line < 0 or not data.startswith(ending, blank):
