@@ -53,7 +53,8 @@ def _blocks(value: Mapping[str, Any]) -> Iterator[tuple[int, Path, Mapping[str, 
     started = value.get("content_block")
     if isinstance(started, Mapping) and started.get("type") == "tool_use":
         yield value.get("index", 0), ("content_block",), started
-    for index, block in enumerate(value.get("content") or ()):
+    content = value.get("content")
+    for index, block in enumerate(content if isinstance(content, list) else ()):
         if isinstance(block, Mapping) and block.get("type") == "tool_use":
             yield index, ("content", index), block
 

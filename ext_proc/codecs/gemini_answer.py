@@ -214,8 +214,9 @@ class GeminiReader(Reader):
 
     def _see_envelope(self, value: Mapping[str, Any]) -> None:
         """Keeps what our own pieces repeat of the stream's."""
+        model = text_of(value, "modelVersion")  # which policies read of every piece
         if not self._envelope:
-            said = {name: text_of(value, name) for name in ("modelVersion", "responseId")}
+            said = {"modelVersion": model, "responseId": text_of(value, "responseId")}
             self._envelope = {name: word for name, word in said.items() if 0 < len(word) <= MAX_WORD}
 
 

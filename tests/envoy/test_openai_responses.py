@@ -263,9 +263,9 @@ def test_a_tool_that_the_provider_would_run_is_denied_before_anything_reaches_it
     assert running.upstream.requests == []
 
 
-def test_what_is_done_with_a_stored_answer_is_opaque_and_denied_unless_it_is_listed(running: Running) -> None:
+def test_what_is_done_with_a_stored_answer_is_denied_where_no_policy_tells_whose_it_is(running: Running) -> None:
     with client(running, running.stack.url, "read") as models:
         for ask in (models.responses.retrieve, models.responses.cancel, models.responses.delete):
-            with pytest.raises(openai.PermissionDeniedError, match="is not what this route speaks"):
+            with pytest.raises(openai.PermissionDeniedError, match="no policy here tells"):
                 ask("resp_1")
     assert running.upstream.requests == []
