@@ -25,8 +25,9 @@ from ext_proc.framing.body import SPAN
 
 BOM = b"\xef\xbb\xbf"
 _LINE_END = re.compile(rb"\r\n|\n|\r")
-# A line's end and an empty line after it. A CR LF never counts as two ends: the LF behind a CR is not given back.
-_EVENT_END = re.compile(rb"[\r\n](?:(?<=\r)\n)?+(?:\r\n|\n|\r)")
+# A line's end and an empty line after it. A CR LF never counts as two ends. It is written without atomic groups and
+# possessive quantifiers, which early versions of Python 3.11 get wrong.
+_EVENT_END = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r)")
 _LOOKBACK = 3  # bytes of an unfinished _EVENT_END: CR LF CR
 _MAX_DIGITS = 18
 _CR_LF = b"\r\n"
