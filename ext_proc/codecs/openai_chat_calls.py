@@ -66,6 +66,8 @@ class ChatCalls(Changeable):
         if not changes:
             return self
         made = self.with_changes(changes, [_moved(spot, closed) for spot in self.spots])
+        if not self.gathered:
+            return made
         moved = {key: decided.place(*key) for key in self.gathered}
         return made.knowing({(key[0], at): self.gathered[key] for key, at in moved.items() if at is not None})
 

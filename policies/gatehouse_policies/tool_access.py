@@ -297,24 +297,18 @@ class _WithProposals(ToolAccess):
     """The same, where calls that models propose are looked at."""
 
     def on_response(self, message: McpList | Completion | LlmError, ctx: Context[Proposals]) -> Verdict:
-        return (
-            self._proposed.decide(message, ctx.state, ctx)
-            if isinstance(message, Completion | LlmError)
-            else super().on_response(message, ctx)
-        )
+        if isinstance(message, Completion | LlmError):
+            return self._proposed.decide(message, ctx.state, ctx)
+        return super().on_response(message, ctx)
 
 
-class _WithReadsAndProposals(_WithReads):
+class _WithReadsAndProposals(_WithProposals, _WithReads):
     """With reads, and with proposals."""
 
     def on_response(
         self, message: McpList | CacheableResult | Completion | LlmError, ctx: Context[Proposals]
     ) -> Verdict:
-        return (
-            self._proposed.decide(message, ctx.state, ctx)
-            if isinstance(message, Completion | LlmError)
-            else super().on_response(message, ctx)
-        )
+        return super().on_response(message, ctx)  # type: ignore[arg-type]  # reads are the other's
 
 
 class _ByAnnotationsWithProposals(_ByAnnotations):
@@ -326,15 +320,13 @@ class _ByAnnotationsWithProposals(_ByAnnotations):
         return await super().on_response(message, ctx)
 
 
-class _ByAnnotationsWithReadsAndProposals(_ByAnnotationsWithReads):
+class _ByAnnotationsWithReadsAndProposals(_ByAnnotationsWithProposals, _ByAnnotationsWithReads):
     """All of it."""
 
     async def on_response(  # type: ignore[override]
         self, message: McpList | CacheableResult | Completion | LlmError, ctx: Context[Proposals]
     ) -> Verdict:
-        if isinstance(message, Completion | LlmError):
-            return self._proposed.decide(message, ctx.state, ctx)
-        return await super().on_response(message, ctx)
+        return await super().on_response(message, ctx)  # type: ignore[arg-type]  # reads are the other's
 
 
 # By whether a rule asks for annotations, whether one with a condition is about what caches may keep, and whether calls

@@ -303,24 +303,16 @@ class _WithProposals(ToolArguments):
         return None
 
     async def on_response(self, message: ToolList | Completion | LlmError, ctx: Context[State]) -> Verdict:
-        if isinstance(message, ToolList):
-            return await super().on_response(message, ctx)
-        return self._proposed.decide(message, ctx.state.proposals, ctx)
+        if isinstance(message, Completion | LlmError):
+            return self._proposed.decide(message, ctx.state.proposals, ctx)
+        return await super().on_response(message, ctx)
 
 
-class _WithResultsAndProposals(_WithResults):
+class _WithResultsAndProposals(_WithProposals, _WithResults):
     """Both."""
 
-    async def on_request(self, message: ToolCall | Generation, ctx: Context[State]) -> Verdict:
-        if isinstance(message, ToolCall):
-            return await super().on_request(message, ctx)
-        self._offers(message, ctx)
-        return None
-
     async def on_response(self, message: ToolList | ToolResult | Completion | LlmError, ctx: Context[State]) -> Verdict:
-        if isinstance(message, ToolList | ToolResult):
-            return await super().on_response(message, ctx)
-        return self._proposed.decide(message, ctx.state.proposals, ctx)
+        return await super().on_response(message, ctx)  # type: ignore[arg-type]  # results are the other's
 
 
 # By whether results are looked at, and whether calls that models propose are.
