@@ -3,7 +3,8 @@
 Rules:
 - An exchange is on record when it is over, which may be a moment after the client's answer: it is waited for.
 - A denied client was told the trail's id, and is looked up by it. Any other exchange is known by its method and target,
-  and by not having been there before.
+  and by not having been there before. A step may lead to several such exchanges, of which the last need not be on
+  record yet when its client has the answer: what the step expects is waited for among them.
 - What no route governs leaves no decision; that it came through Gatehouse is seen in the metrics.
 
 Not here: what must be on record (steps.py).
@@ -56,14 +57,17 @@ class Record:
         """The decision with this id; None if it does not come."""
         return await _wait_for(lambda: next(iter(self._decisions(f"id={quote(trail_id, safe='')}")), None))
 
-    async def since(self, mark: Mark, exchange: Exchange) -> Decision | None:
-        """The latest decision about this method and target after `mark`; None if there comes none."""
+    async def since(self, mark: Mark, exchange: Exchange, is_expected: Callable[[Decision], bool]) -> Decision | None:
+        """The decision about this method and target after `mark` that is the expected one.
 
-        def look() -> Decision | None:
-            new = (decision for decision in self._governed() if decision["id"] not in mark.known)
-            return next((found for found in new if is_about(found, exchange)), None)
+        Where that one does not come it is the latest about them, and None if there is none.
+        """
 
-        return await _wait_for(look)
+        def new() -> list[Decision]:
+            return [found for found in self._governed() if found["id"] not in mark.known and is_about(found, exchange)]
+
+        expected = await _wait_for(lambda: next(filter(is_expected, new()), None))
+        return expected if expected is not None else next(iter(new()), None)
 
     def has_passed(self, mark: Mark) -> bool:
         """Whether an exchange that no route governs ended after `mark`."""

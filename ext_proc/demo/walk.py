@@ -12,6 +12,7 @@ Not here: what is asked (steps.py), how the record is read (record.py).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from rich import box
@@ -75,7 +76,7 @@ async def _recorded(record: Record, mark: Mark, step: Step, seen: Seen) -> tuple
         return await record.by_id(seen.trail), False
     if step.exchange is None:
         return None, await record.passed(mark)
-    decision = await record.since(mark, step.exchange)
+    decision = await record.since(mark, step.exchange, partial(step.is_fulfilled, seen))
     return decision, decision is None and record.has_passed(mark)
 
 

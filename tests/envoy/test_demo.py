@@ -150,7 +150,7 @@ def test_the_demo_stays_up_until_it_is_told_to_end_and_leaves_nothing_behind(num
         demo.process.send_signal(number)
         rest, _ = demo.process.communicate(timeout=SECONDS)
         assert rest == "\nStopped; nothing is left running.\n"
-        assert demo.process.returncode == 0
+        assert demo.process.returncode == 0, demo.output
         for child in demo.children:
             assert not group_lives(child)
         for port in demo.ports():

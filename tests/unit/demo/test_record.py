@@ -7,8 +7,18 @@ from collections.abc import Iterator
 
 import pytest
 
-from ext_proc.demo.record import Record
+from ext_proc.demo.record import Decision, Record
 from tests.unit.demo.admin_stub import AdminStub, called, ungoverned
+
+SEARCH = ("tools/call", "search")
+
+
+def is_any(decision: Decision) -> bool:
+    return True
+
+
+def is_ok(decision: Decision) -> bool:
+    return bool(decision["outcome"] == "ok")
 
 
 @pytest.fixture
@@ -34,7 +44,7 @@ async def test_a_decision_that_comes_after_the_answer_is_waited_for(stub: AdminS
     record = Record(stub.admin_url)
     mark = record.mark()
     # It ends while it is being looked for: the first look finds nothing.
-    looking = asyncio.create_task(record.since(mark, ("tools/call", "search")))
+    looking = asyncio.create_task(record.since(mark, SEARCH, is_any))
     asyncio.get_running_loop().call_soon(stub.ends, called("late"))
     found = await looking
     assert found is not None
@@ -47,8 +57,36 @@ async def test_what_was_known_before_or_is_about_something_else_is_not_the_step_
     record = Record(stub.admin_url)
     mark = record.mark()
     stub.ends(called("other", "docs.read"))
-    assert await record.since(mark, ("tools/call", "search")) is None
+    assert await record.since(mark, SEARCH, is_any) is None
     assert await record.by_id("none") is None
+
+
+@pytest.mark.parametrize("first", ["expected", "other"])
+async def test_of_two_exchanges_alike_the_expected_one_is_waited_for_whichever_is_on_record_first(
+    stub: AdminStub, first: str
+) -> None:
+    record = Record(stub.admin_url)
+    mark = record.mark()
+    exchanges = [called("expected"), called("other", denied=True)]
+    if first == "other":
+        exchanges.reverse()
+    stub.ends(exchanges[0])
+    looking = asyncio.create_task(record.since(mark, SEARCH, is_ok))
+    asyncio.get_running_loop().call_soon(stub.ends, exchanges[1])
+    found = await looking
+    assert found is not None
+    assert found["id"] == "expected"
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_where_the_expected_one_does_not_come_the_latest_is_shown(stub: AdminStub) -> None:
+    record = Record(stub.admin_url)
+    mark = record.mark()
+    stub.ends(called("a", denied=True))
+    stub.ends(called("b", denied=True))
+    found = await record.since(mark, SEARCH, is_ok)
+    assert found is not None
+    assert found["id"] == "b"
 
 
 @pytest.mark.usefixtures("impatient")
