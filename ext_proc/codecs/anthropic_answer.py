@@ -213,8 +213,8 @@ class MessageReader(Reader):
         if kind != "message_start" and kind != "message_delta":
             return None
         holder = value if kind == "message_delta" else value.get("message")
-        usage = holder.get("usage") if isinstance(holder, Mapping) else None
-        if not isinstance(usage, Mapping):
+        usage = holder.get("usage") if isinstance(holder, dict) else None
+        if not isinstance(usage, dict):
             return None
         self._counts_told |= {name: usage[name] for name in COUNTED if usage.get(name) is not None}
         return read_usage(self._counts_told)

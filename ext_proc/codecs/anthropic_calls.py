@@ -43,7 +43,7 @@ class AnthropicCalls(Changeable):
             path: _BLOCK for index, path, _ in _blocks(value) if not decided.has_kept(0, index)
         }
         for path, holder in (((), value), (("delta",), value.get("delta"))):
-            if isinstance(holder, Mapping) and holder.get("stop_reason") == "tool_use" and decided.took_all(0):
+            if isinstance(holder, dict) and holder.get("stop_reason") == "tool_use" and decided.took_all(0):
                 changes[*path, "stop_reason"] = b'"end_turn"'
         return self.with_changes(changes)
 
@@ -51,18 +51,18 @@ class AnthropicCalls(Changeable):
 def _blocks(value: Mapping[str, Any]) -> Iterator[tuple[int, Path, Mapping[str, Any]]]:
     """The blocks of calls in a message, or at the start of one: the index, where it stands, the block."""
     started = value.get("content_block")
-    if isinstance(started, Mapping) and started.get("type") == "tool_use":
+    if isinstance(started, dict) and started.get("type") == "tool_use":
         yield value.get("index", 0), ("content_block",), started
     content = value.get("content")
     for index, block in enumerate(content if isinstance(content, list) else ()):
-        if isinstance(block, Mapping) and block.get("type") == "tool_use":
+        if isinstance(block, dict) and block.get("type") == "tool_use":
             yield index, ("content", index), block
 
 
 def _call(index: int, path: Path, block: Mapping[str, Any], name: str) -> ProposedCall:
     """A whole message's call, or one that begins: its input then comes in deltas of its block, if any come."""
     written = block.get("input")
-    arguments = written if isinstance(written, Mapping) else None
+    arguments = written if isinstance(written, dict) else None
     if path[0] == "content":
         return ProposedCall(0, index, name, name_in(block, "id"), arguments)
     return ProposedCall(

@@ -229,7 +229,7 @@ class MessageEvent(_Answer, CompletionChunk):
     def finish_reasons(self) -> Sequence[str]:
         """Why it ended, in Anthropic's words."""
         delta = self.value.get("delta")
-        reason = delta.get("stop_reason") if isinstance(delta, Mapping) else None
+        reason = delta.get("stop_reason") if isinstance(delta, dict) else None
         return (reason,) if isinstance(reason, str) else ()
 
     @property
@@ -239,7 +239,7 @@ class MessageEvent(_Answer, CompletionChunk):
     @property
     def _started(self) -> Mapping[str, Any]:
         message = self.value.get("message")
-        return message if isinstance(message, Mapping) else {}
+        return message if isinstance(message, dict) else {}
 
 
 class MessageError(AnthropicCalls, LlmError):
@@ -283,15 +283,15 @@ def unreadable(fault: Malformed, raw: bytes) -> Opaque:
 
 def read_usage(usage: Any) -> Usage | None:
     """Usage in Anthropic's words; None where it says nothing, or what is counted is no number."""
-    if not isinstance(usage, Mapping):
+    if not isinstance(usage, dict):
         return None
     passes = usage.get("iterations")
-    taken = [entry for entry in passes if isinstance(entry, Mapping)] if isinstance(passes, list) else []
+    taken = [entry for entry in passes if isinstance(entry, dict)] if isinstance(passes, list) else []
     parts = [found for entry in taken or [usage] if (found := _one_pass(entry)) is not None]
     if len(parts) < len(taken or [usage]):
         return None
     details = usage.get("output_tokens_details")
-    thought = details.get("thinking_tokens") if isinstance(details, Mapping) else None
+    thought = details.get("thinking_tokens") if isinstance(details, dict) else None
     return Usage(
         input_tokens=sum(part.input_tokens for part in parts),
         output_tokens=sum(part.output_tokens for part in parts),

@@ -197,7 +197,7 @@ class GeminiReader(Reader):
         """What an object says of the answer; the candidates that end with it."""
         self._see_envelope(value)
         feedback = member(value, "promptFeedback")
-        if isinstance(feedback, Mapping) and text_of(feedback, "blockReason"):
+        if isinstance(feedback, dict) and text_of(feedback, "blockReason"):
             self._blocked = True
             self._worse(Outcome.REFUSED)
         ended: list[int] = []

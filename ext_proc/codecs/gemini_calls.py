@@ -69,12 +69,12 @@ def _calls(value: Mapping[str, Any]) -> Iterator[tuple[int, int, Path, Mapping[s
         index = candidate.get("index")
         choice = index if isinstance(index, int) else position if unnumbered else 0
         content = candidate.get("content")
-        parts = content.get("parts") if isinstance(content, Mapping) else None
+        parts = content.get("parts") if isinstance(content, dict) else None
         at: Path = ("candidates", position, "content", "parts")
-        for path, part in [(at, parts)] if isinstance(parts, Mapping) else _numbered(at, parts):
+        for path, part in [(at, parts)] if isinstance(parts, dict) else _numbered(at, parts):
             # What spells a member in both ways was read as malformed before.
             call = part.get("functionCall", part.get("function_call"))
-            if isinstance(call, Mapping):
+            if isinstance(call, dict):
                 yield choice, number, path, call
                 number += 1
 
@@ -87,4 +87,4 @@ def _arguments(call: Mapping[str, Any]) -> Mapping[str, Any] | None:
     if any(call.get(name) for name in _GOING_ON):
         return None
     arguments = call.get("args")
-    return {} if arguments is None else arguments if isinstance(arguments, Mapping) else None
+    return {} if arguments is None else arguments if isinstance(arguments, dict) else None

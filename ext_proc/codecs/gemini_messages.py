@@ -184,7 +184,7 @@ class _Answer(GeminiCalls, Told):
     def finish_reasons(self) -> Sequence[str]:
         """Why candidates ended, in Gemini's words, and why a prompt was not answered."""
         feedback = member(self.value, "promptFeedback")
-        blocked = member(feedback, "blockReason") if isinstance(feedback, Mapping) else None
+        blocked = member(feedback, "blockReason") if isinstance(feedback, dict) else None
         reasons = [member(candidate, "finishReason") for candidate in self.value.get("candidates") or ()]
         return tuple(reason for reason in (*reasons, blocked) if isinstance(reason, str))
 
@@ -267,7 +267,7 @@ def from_client(value: Any, raw: bytes, *, model: str, action: str) -> Message:
 def config_of(request: Mapping[str, Any]) -> Mapping[str, Any]:
     """`generationConfig`; {} where it does not stand."""
     config = member(request, _CONFIG)
-    return config if isinstance(config, Mapping) else {}
+    return config if isinstance(config, dict) else {}
 
 
 def check_answer(value: Any) -> Mapping[str, Any]:

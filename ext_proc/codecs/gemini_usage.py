@@ -11,7 +11,6 @@ Not here: counting where the provider says nothing (tokens/).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from ext_proc.codecs.gemini_texts import member
@@ -25,7 +24,7 @@ _COUNTS = (
 
 def read_usage(usage: Any) -> Usage | None:
     """Usage in Gemini's words; None where it says nothing, or what is counted is no number."""
-    if not isinstance(usage, Mapping):
+    if not isinstance(usage, dict):
         return None
     counts = [member(usage, name) or 0 for name in _COUNTS]
     for count in counts:
@@ -46,7 +45,7 @@ def _sound(details: Any) -> int:
     """The tokens of sound among those of each modality."""
     found = 0
     for entry in details if isinstance(details, list) else ():
-        if isinstance(entry, Mapping) and entry.get("modality") == "AUDIO":
+        if isinstance(entry, dict) and entry.get("modality") == "AUDIO":
             count = member(entry, "tokenCount")
             found += count if type(count) is int and count > 0 else 0
     return found

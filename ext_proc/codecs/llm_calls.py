@@ -89,5 +89,5 @@ def arguments_in(text: Any) -> Mapping[str, Any] | None:
 
 def name_in(holder: Any, name: str = "name") -> str:
     """A name; "" where there is none."""
-    found = holder.get(name) if isinstance(holder, Mapping) else None
+    found = holder.get(name) if isinstance(holder, dict) else None
     return found if isinstance(found, str) else ""

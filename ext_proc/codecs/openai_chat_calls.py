@@ -77,7 +77,7 @@ def _holders(value: Mapping[str, Any]) -> Iterator[tuple[int, int, str, Mapping[
     for position, entry in enumerate(value.get("choices") or ()):
         for field in ("delta", "message"):
             held = entry.get(field)
-            if isinstance(held, Mapping) and (held.get("tool_calls") or held.get("function_call")):
+            if isinstance(held, dict) and (held.get("tool_calls") or held.get("function_call")):
                 yield index_of(entry, position), position, field, held
 
 

@@ -35,7 +35,7 @@ def references_of(request: Mapping[str, Any]) -> Sequence[StoredObject]:
 def handed_out_by(choices: Sequence[Mapping[str, Any]]) -> Sequence[StoredObject]:
     """What an answer's choices name, or those of an event."""
     held = [choice.get(holder) for choice in choices for holder in ("message", "delta")]
-    spoken = [each["audio"] for each in held if isinstance(each, Mapping) and isinstance(each.get("audio"), Mapping)]
+    spoken = [each["audio"] for each in held if isinstance(each, dict) and isinstance(each.get("audio"), dict)]
     named = [audio["id"] for audio in spoken if isinstance(audio.get("id"), str) and audio["id"]]
     return tuple(StoredObject(StoredKind.AUDIO, id) for id in dict.fromkeys(named))
 
@@ -45,7 +45,7 @@ def _of_request(request: Mapping[str, Any]) -> Iterator[tuple[StoredKind, str]]:
     while body:
         turns = body.get("messages")
         for turn in turns if isinstance(turns, list) else ():
-            if isinstance(turn, Mapping) and turn.get("audio") is not None:
+            if isinstance(turn, dict) and turn.get("audio") is not None:
                 yield StoredKind.AUDIO, _id_in(as_object(turn["audio"], "audio"))
         google = as_object(body.get("google"), "google")
         check_keys(google, _GOOGLE)

@@ -230,7 +230,7 @@ class ResponsesReader(Reader):
         if not self._envelope:
             self._envelope = {name: answer[name] for name in _ENVELOPE if _is_short(answer.get(name))}
         details = answer.get("incomplete_details")
-        if isinstance(details, Mapping) and details.get("reason") == "content_filter":
+        if isinstance(details, dict) and details.get("reason") == "content_filter":
             self._worse(Outcome.REFUSED)
         self._worse(_STATUSES.get(text_of(answer, "status"), Outcome.OK))
         self._produced = self._produced or any(item.get("type") != "reasoning" for item in output_of(answer))

@@ -73,12 +73,12 @@ class ResponsesCalls(Changeable):
 
 def items_in(value: Mapping[str, Any]) -> Iterator[tuple[int, Path, Mapping[str, Any]]]:
     """The items in an answer or an event: the index, where it stands, the item."""
-    if isinstance(item := value.get("item"), Mapping):
+    if isinstance(item := value.get("item"), dict):
         yield value.get("output_index") or 0, ("item",), item
     for at, holder in ((("response",), value.get("response")), ((), value)):
-        output = holder.get("output") if isinstance(holder, Mapping) else None
+        output = holder.get("output") if isinstance(holder, dict) else None
         for index, item in enumerate(output if isinstance(output, list) else ()):
-            if isinstance(item, Mapping):
+            if isinstance(item, dict):
                 yield index, (*at, "output", index), item
 
 

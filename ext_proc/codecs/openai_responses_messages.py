@@ -170,7 +170,7 @@ class _Response(ResponsesCalls, Told):
         if status not in ("completed", "incomplete", "failed", "cancelled"):
             return ()
         details = self.snapshot.get("incomplete_details")
-        reason = details.get("reason") if isinstance(details, Mapping) else None
+        reason = details.get("reason") if isinstance(details, dict) else None
         return (reason if isinstance(reason, str) else str(status),)
 
 
@@ -202,7 +202,7 @@ class ResponsesEvent(_Response, CompletionChunk):
     def snapshot(self) -> Mapping[str, Any]:
         """The answer's object, where the event has it."""
         response = self.value.get("response")
-        return response if isinstance(response, Mapping) else {}
+        return response if isinstance(response, dict) else {}
 
     @property
     def named_at(self) -> Path:
@@ -279,7 +279,7 @@ def _instructions(value: Mapping[str, Any]) -> Iterator[Found]:
     if text_of(value, "instructions"):
         yield Found(ChannelKind.CONTENT, Role.SYSTEM, ("instructions",), value["instructions"])
     prompt = value.get("prompt")
-    if isinstance(prompt, Mapping) and prompt.get("variables"):
+    if isinstance(prompt, dict) and prompt.get("variables"):
         yield Found(ChannelKind.CONTENT, Role.USER, ("prompt", "variables"), None)
 
 
@@ -330,7 +330,7 @@ def unreadable(fault: Malformed, raw: bytes) -> Opaque:
 
 def read_usage(usage: Any) -> Usage | None:
     """Usage in OpenAI's words; None where it says nothing, or what is counted is no number."""
-    if not isinstance(usage, Mapping):
+    if not isinstance(usage, dict):
         return None
     counts: list[Any] = [usage.get("input_tokens"), usage.get("output_tokens")]
     if not all(type(count) is int and count >= 0 for count in counts):
@@ -348,7 +348,7 @@ def read_usage(usage: Any) -> Usage | None:
 
 
 def _count(details: Any, name: str) -> int:
-    count = details.get(name) if isinstance(details, Mapping) else None
+    count = details.get(name) if isinstance(details, dict) else None
     return count if type(count) is int and count > 0 else 0
 
 

@@ -84,7 +84,7 @@ def handed_out_by(value: Mapping[str, Any], snapshot: Mapping[str, Any]) -> Sequ
     for _, _, item in items_in(value):
         named.append((StoredKind.ITEM, item.get("id")))
         place = item.get("environment")
-        for holder in (item, place if isinstance(place, Mapping) else {}):
+        for holder in (item, place if isinstance(place, dict) else {}):
             named.append((StoredKind.CONTAINER, holder.get("container_id")))
     return tuple(dict.fromkeys(StoredObject(kind, id) for kind, id in named if isinstance(id, str) and id))
 

@@ -31,7 +31,7 @@ Document = tuple[Mapping[str, Any], bytes]
 def asks_for_usage(request: Mapping[str, Any]) -> bool:
     """Whether the client itself wants the usage of its stream."""
     options = request.get(_OPTIONS)
-    return isinstance(options, Mapping) and options.get(_INCLUDE) is True
+    return isinstance(options, dict) and options.get(_INCLUDE) is True
 
 
 def asking_for_usage(request: Mapping[str, Any], raw: bytes) -> Document | None:

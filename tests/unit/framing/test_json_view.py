@@ -126,17 +126,30 @@ VALUES = st.recursive(
 )
 
 
-@given(VALUES, st.booleans())
-def test_any_value_that_was_written_is_read_again(value: Any, ascii_only: bool) -> None:
-    raw = json.dumps(value, ensure_ascii=ascii_only).encode()
-    assert parse(raw, 64) == value
+@given(VALUES, st.booleans(), st.sampled_from([(", ", ": "), (",", ":")]))
+def test_any_value_that_was_written_is_read_again(value: Any, ascii_only: bool, separators: tuple[str, str]) -> None:
+    raw = json.dumps(value, ensure_ascii=ascii_only, separators=separators).encode()
+    # repr tells 1 from 1.0, and 0.0 from -0.0.
+    assert repr(parse(raw, 64)) == repr(value)
+
+
+@pytest.mark.parametrize(
+    "number", ["18446744073709551616", "-9223372036854775809", "-0", "-0.0", "1.0", "1e2", "1E400", "0.1", "5e-324"]
+)
+@pytest.mark.parametrize("padding", [0, 5000])
+def test_numbers_are_what_the_standard_library_makes_of_them_or_are_refused(number: str, padding: int) -> None:
+    raw = f'{{"pad":"{"x" * padding}","number":{number}}}'.encode()
+    if number == "1E400":
+        assert reason(raw) == "json-number"
+    else:
+        assert repr(parse(raw, 64)["number"]) == repr(json.loads(number))
 
 
 PAIRS = st.recursive(
-    st.integers(0, 9) | st.sampled_from(["", ":", '"', "\\", "a"]),
+    st.integers(0, 9) | st.sampled_from(["", ":", '"', "\\", "a", " a", " ", '" "']),
     lambda inner: (
         st.lists(inner, max_size=3)
-        | st.lists(st.tuples(st.sampled_from(["", "a", "b", 'a":', "\\"]), inner), max_size=3).map(tuple)
+        | st.lists(st.tuples(st.sampled_from(["", "a", "b", 'a":', "\\", "a ", " "]), inner), max_size=3).map(tuple)
     ),
     max_leaves=12,
 )
@@ -206,10 +219,10 @@ def test_what_is_kept_of_keys_is_bounded() -> None:
     assert all(key.startswith("own") for keys in kept for key in keys)
 
 
-@given(PAIRS, st.sampled_from([0, 5000]), st.sampled_from(["", " "]))
+@given(PAIRS, st.sampled_from([0, 5000]), st.sampled_from(["", " ", "\t", "\r\n"]))
 def test_neither_size_nor_layout_changes_what_is_a_repeated_key(value: Any, padding: int, blank: str) -> None:
     text = json.dumps('a "quoted\\": word' + "x" * padding)
-    raw = f'{{"pad":{blank}{text},"value":{blank}{written(value)}}}'.encode()
+    raw = f'{{"pad":{blank}{text},"value"{blank}:{blank}{written(value)}{blank}}}'.encode()
     assert reason_or_none(raw) == ("json-duplicate-key" if repeats(value) else None)
 
 
