@@ -29,7 +29,6 @@ from ext_proc.codecs.anthropic_messages import (
     MessageEvent,
     check_answer,
     read_usage,
-    unreadable,
 )
 from ext_proc.codecs.anthropic_stored import handed_out_by
 from ext_proc.codecs.anthropic_texts import (
@@ -50,7 +49,7 @@ from ext_proc.framing.json_splice import Path
 from ext_proc.framing.json_surrogates import encode_tolerant
 from ext_proc.framing.sse import encode_event
 from ext_proc.limits import Limits
-from ext_proc.messages import Channel, ChannelKind, Message, ModelListing, Opaque, Role, TokenCount, Usage
+from ext_proc.messages import Channel, ChannelKind, Message, ModelListing, Role, TokenCount, Usage
 from ext_proc.policy import Deny
 from ext_proc.trail import Outcome
 
@@ -81,6 +80,7 @@ class MessageReader(Reader):
     """
 
     provider = "Anthropic"
+    format = "anthropic"
 
     def __init__(self, requests: Sequence[Message], limits: Limits, *, failed: bool) -> None:
         super().__init__(requests, limits, failed=failed)
@@ -194,9 +194,6 @@ class MessageReader(Reader):
 
     def _is_error(self, value: Mapping[str, Any]) -> bool:
         return "error" in value
-
-    def _unreadable(self, fault: Malformed, raw: bytes) -> Opaque:
-        return unreadable(fault, raw)
 
     def _error_object(self, deny: Deny, trail_id: str, status: int) -> Mapping[str, Any]:
         return error_object(deny, trail_id, status)

@@ -26,8 +26,7 @@ from ext_proc.codecs.llm_changes import Named, Settable, Told
 from ext_proc.codecs.llm_fields import as_object, check_flag, check_keys, check_number, objects, reject, text_of
 from ext_proc.codecs.llm_offers import objects_in, offered_in
 from ext_proc.codecs.llm_prompts import Prompted
-from ext_proc.codecs.llm_texts import Ambiguous, Malformed, Spot
-from ext_proc.codecs.opaques import malformed
+from ext_proc.codecs.llm_texts import Malformed, Spot, unreadable
 from ext_proc.framing.json_splice import Path
 from ext_proc.messages import (
     Completion,
@@ -36,7 +35,6 @@ from ext_proc.messages import (
     LlmError,
     Message,
     OfferedFunction,
-    Opaque,
     Setting,
     StoredKind,
     StoredObject,
@@ -84,10 +82,7 @@ class MessagesRequest(Prompted, Settable):
     """A request for a message."""
 
     __slots__ = ()
-
-    @property
-    def method(self) -> str:
-        return "chat"
+    method = "chat"
 
     @property
     def hosted_tools(self) -> Sequence[HostedTool]:
@@ -133,10 +128,7 @@ class CountRequest(Named, TokenCount):
     """A question how many tokens a request would be."""
 
     __slots__ = ()
-
-    @property
-    def method(self) -> str:
-        return "count_tokens"
+    method = "count_tokens"
 
     @property
     def references(self) -> Sequence[StoredObject]:
@@ -148,10 +140,7 @@ class Counted(TokenCounted):
     """`{"input_tokens": n}`."""
 
     __slots__ = ()
-
-    @property
-    def method(self) -> str:
-        return "count_tokens"
+    method = "count_tokens"
 
     @property
     def tokens(self) -> int | None:
@@ -164,10 +153,7 @@ class _Answer(AnthropicCalls, Told):
     """What a whole message and an event of one have in common."""
 
     __slots__ = ()
-
-    @property
-    def method(self) -> str:
-        return "chat"
+    method = "chat"
 
 
 class MessageAnswer(_Answer, Completion):
@@ -246,10 +232,7 @@ class MessageError(AnthropicCalls, LlmError):
     """`{"type": "error", "error": {"type", "message"}}`, also as an event."""
 
     __slots__ = ()
-
-    @property
-    def method(self) -> str:
-        return "chat"
+    method = "chat"
 
 
 def from_client(value: Any, raw: bytes, kind: type[MessagesRequest] | type[CountRequest]) -> Message:
@@ -257,7 +240,7 @@ def from_client(value: Any, raw: bytes, kind: type[MessagesRequest] | type[Count
     try:
         _check_request(value)
     except Malformed as fault:
-        return unreadable(fault, raw)
+        return unreadable("anthropic", fault, raw)
     return kind(value, raw)
 
 
@@ -274,11 +257,6 @@ def check_answer(value: Any) -> Mapping[str, Any]:
         reject("stop_reason must be a string")
     handed_out_by(value)
     return value
-
-
-def unreadable(fault: Malformed, raw: bytes) -> Opaque:
-    """The message in the place of what is none."""
-    return malformed("ambiguous-key" if isinstance(fault, Ambiguous) else "anthropic-invalid", str(fault), raw)
 
 
 def read_usage(usage: Any) -> Usage | None:

@@ -15,11 +15,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ext_proc.codecs import llm_found
-from ext_proc.codecs.anthropic_messages import CountRequest, MessagesRequest, unreadable
+from ext_proc.codecs.anthropic_messages import CountRequest, MessagesRequest
 from ext_proc.codecs.anthropic_texts import beside, of_block
 from ext_proc.codecs.llm_fields import objects
 from ext_proc.codecs.llm_found import Found, numbered
-from ext_proc.codecs.llm_texts import Malformed, Place
+from ext_proc.codecs.llm_texts import Malformed, Place, unreadable
 from ext_proc.framing.json_splice import Path
 from ext_proc.messages import ChannelKind, Opaque, Piece, Role
 
@@ -31,7 +31,7 @@ def texts_of(request: MessagesRequest | CountRequest) -> Sequence[Piece] | Opaqu
     try:
         return [place.piece for place in _places(request.value, request.raw)]
     except Malformed as fault:
-        return unreadable(fault, request.raw)
+        return unreadable("anthropic", fault, request.raw)
 
 
 def with_texts(request: MessagesRequest | CountRequest, texts: Mapping[int, str]) -> MessagesRequest | CountRequest:

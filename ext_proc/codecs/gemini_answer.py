@@ -30,7 +30,6 @@ from ext_proc.codecs.gemini_messages import (
     GeminiEmbedded,
     GeminiError,
     check_answer,
-    unreadable,
 )
 from ext_proc.codecs.gemini_texts import (
     changes_for,
@@ -55,7 +54,6 @@ from ext_proc.messages import (
     ChannelKind,
     Embedding,
     Message,
-    Opaque,
     Role,
     TokenCount,
 )
@@ -91,6 +89,7 @@ class GeminiReader(Reader):
     """
 
     provider = "Google"
+    format = "gemini"
 
     def __init__(self, requests: Sequence[Message], limits: Limits, *, failed: bool) -> None:
         super().__init__(requests, limits, failed=failed)
@@ -186,9 +185,6 @@ class GeminiReader(Reader):
         closes = self._channels.end(ended)
         message = GeminiError(value, data) if erred else kind(value, data, spots)
         return Part(message, spots, closes, changes=changes_for)
-
-    def _unreadable(self, fault: Malformed, raw: bytes) -> Opaque:
-        return unreadable(fault, raw)
 
     def _error_object(self, deny: Deny, trail_id: str, status: int) -> Mapping[str, Any]:
         return error_object(deny, trail_id, status)

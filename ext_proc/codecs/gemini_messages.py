@@ -27,8 +27,7 @@ from ext_proc.codecs.gemini_usage import read_usage
 from ext_proc.codecs.llm_changes import Named, Settable, Told
 from ext_proc.codecs.llm_fields import check_number, objects, reject
 from ext_proc.codecs.llm_prompts import Prompted
-from ext_proc.codecs.llm_texts import Ambiguous, Malformed
-from ext_proc.codecs.opaques import malformed
+from ext_proc.codecs.llm_texts import Malformed, unreadable
 from ext_proc.framing.json_splice import Path, splice
 from ext_proc.framing.json_surrogates import encode_tolerant
 from ext_proc.messages import (
@@ -40,7 +39,6 @@ from ext_proc.messages import (
     LlmError,
     Message,
     OfferedFunction,
-    Opaque,
     Setting,
     StoredKind,
     StoredObject,
@@ -116,9 +114,7 @@ class GeminiRequest(_Request, Prompted, Settable):
         """See `Named`; by default for the same model."""
         return type(self)(value, raw, self._model if model is None else model, streamed=self.streamed)
 
-    @property
-    def method(self) -> str:
-        return "chat"
+    method = "chat"
 
     @property
     def stream(self) -> bool:
@@ -145,30 +141,21 @@ class GeminiCount(_Request, TokenCount):
     """A question how many tokens a request would be."""
 
     __slots__ = ()
-
-    @property
-    def method(self) -> str:
-        return "count_tokens"
+    method = "count_tokens"
 
 
 class GeminiEmbedding(_Request, Prompted, Embedding):
     """A request for vectors, of one content or of several."""
 
     __slots__ = ()
-
-    @property
-    def method(self) -> str:
-        return "embeddings"
+    method = "embeddings"
 
 
 class _Answer(GeminiCalls, Told):
     """What a whole answer and a piece of a streamed one have in common: they have one shape."""
 
     __slots__ = ()
-
-    @property
-    def method(self) -> str:
-        return "chat"
+    method = "chat"
 
     @property
     def model(self) -> str:
@@ -209,10 +196,7 @@ class GeminiCounted(TokenCounted):
     """`{"totalTokens": n}`."""
 
     __slots__ = ()
-
-    @property
-    def method(self) -> str:
-        return "count_tokens"
+    method = "count_tokens"
 
     @property
     def tokens(self) -> int | None:
@@ -225,10 +209,7 @@ class GeminiEmbedded(Embedded):
     """Vectors."""
 
     __slots__ = ()
-
-    @property
-    def method(self) -> str:
-        return "embeddings"
+    method = "embeddings"
 
     @property
     def usage(self) -> Usage | None:
@@ -240,10 +221,7 @@ class GeminiError(GeminiCalls, LlmError):
     """Google's error object: `{"error": {"code", "message", "status"}}`."""
 
     __slots__ = ()
-
-    @property
-    def method(self) -> str:
-        return "chat"
+    method = "chat"
 
 
 def from_client(value: Any, raw: bytes, *, model: str, action: str) -> Message:
@@ -261,7 +239,7 @@ def from_client(value: Any, raw: bytes, *, model: str, action: str) -> Message:
         hosted_tools(value)
         return GeminiRequest(value, raw, model, streamed=action.startswith("stream"))
     except Malformed as fault:
-        return unreadable(fault, raw)
+        return unreadable("gemini", fault, raw)
 
 
 def config_of(request: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -280,11 +258,6 @@ def check_answer(value: Any) -> Mapping[str, Any]:
         reject("this is not an object")
     check_keys(value, _ANSWER)
     return value
-
-
-def unreadable(fault: Malformed, raw: bytes) -> Opaque:
-    """The message in the place of what is none."""
-    return malformed("ambiguous-key" if isinstance(fault, Ambiguous) else "gemini-invalid", str(fault), raw)
 
 
 def _names(request: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:

@@ -14,11 +14,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ext_proc.codecs import llm_found
-from ext_proc.codecs.gemini_messages import GeminiCount, GeminiEmbedding, GeminiRequest, unreadable
+from ext_proc.codecs.gemini_messages import GeminiCount, GeminiEmbedding, GeminiRequest
 from ext_proc.codecs.gemini_texts import beside, member, of_content, spelling
 from ext_proc.codecs.llm_fields import objects
 from ext_proc.codecs.llm_found import numbered
-from ext_proc.codecs.llm_texts import Malformed, Place
+from ext_proc.codecs.llm_texts import Malformed, Place, unreadable
 from ext_proc.framing.json_splice import Path
 from ext_proc.messages import Opaque, Piece, Role
 
@@ -30,7 +30,7 @@ def texts_of(request: Request) -> Sequence[Piece] | Opaque:
     try:
         return [place.piece for place in _places(request.value, request.raw)]
     except Malformed as fault:
-        return unreadable(fault, request.raw)
+        return unreadable("gemini", fault, request.raw)
 
 
 def with_texts(request: Request, texts: Mapping[int, str]) -> Request:

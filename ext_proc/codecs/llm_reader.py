@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 from ext_proc.codecs.llm_channels import Channels
 from ext_proc.codecs.llm_frames import Part
-from ext_proc.codecs.llm_texts import Malformed
+from ext_proc.codecs.llm_texts import Malformed, unreadable
 from ext_proc.codecs.opaques import NO_JSON, malformed, unterminated
 from ext_proc.framing.json_surrogates import parse_tolerant
 from ext_proc.framing.json_view import JsonError
@@ -36,9 +36,11 @@ class Reader:
 
     Attributes:
         provider: whose format it is.
+        format: as reasons name it.
     """
 
     provider: ClassVar[str]
+    format: ClassVar[str]
 
     def __init__(
         self, requests: Sequence[Message], limits: Limits, *, failed: bool, channels: Channels | None = None
@@ -112,10 +114,6 @@ class Reader:
         """The format's error object."""
         raise NotImplementedError
 
-    def _unreadable(self, fault: Malformed, raw: bytes) -> Opaque:
-        """The message in the place of what is none of the format's."""
-        raise NotImplementedError
-
     def _is_error(self, value: Mapping[str, Any]) -> bool:
         """Whether an object is an error of the format's."""
         return bool(value.get("error"))
@@ -131,7 +129,7 @@ class Reader:
             own_page = self._failed and error.reason in NO_JSON
             return self._unread(self._foreign(data) if own_page else malformed(error.reason, error.detail, data))
         except Malformed as fault:
-            return self._unread(self._unreadable(fault, data))
+            return self._unread(unreadable(self.format, fault, data))
 
     def _foreign(self, raw: bytes) -> Opaque:
         """The server's own error."""

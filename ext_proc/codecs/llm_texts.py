@@ -12,9 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ext_proc.codecs.opaques import malformed
 from ext_proc.framing.json_splice import Path
 from ext_proc.framing.json_surrogates import Joined, encode_tolerant
-from ext_proc.messages import Channel, ChannelKind, Form, Piece
+from ext_proc.messages import Channel, ChannelKind, Form, Opaque, Piece
 
 
 class Malformed(Exception):
@@ -23,6 +24,15 @@ class Malformed(Exception):
 
 class Ambiguous(Malformed):
     """A key that two readers would read in two ways."""
+
+
+def unreadable(format: str, fault: Malformed, raw: bytes) -> Opaque:
+    """The message in the place of what is none.
+
+    Args:
+        format: as reasons name it, e.g. "openai".
+    """
+    return malformed("ambiguous-key" if isinstance(fault, Ambiguous) else f"{format}-invalid", str(fault), raw)
 
 
 @dataclass(slots=True)  # made for every event: frozen ones take three times as long

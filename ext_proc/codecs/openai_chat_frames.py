@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ext_proc.codecs.llm_frames import Part
-from ext_proc.codecs.llm_texts import Malformed
+from ext_proc.codecs.llm_texts import Malformed, unreadable
 from ext_proc.codecs.opaques import NO_JSON, malformed, unterminated
 from ext_proc.codecs.openai_chat_answer import Answer
 from ext_proc.codecs.openai_chat_denials import DONE, error_object
@@ -25,7 +25,6 @@ from ext_proc.codecs.openai_chat_messages import (
     check_answer,
     choices_of,
     says_error,
-    unreadable,
 )
 from ext_proc.codecs.openai_chat_texts import changes_for, places
 from ext_proc.codecs.openai_completions_messages import CompletionsError, TextChunk, TextCompletion
@@ -117,7 +116,7 @@ class ChatReader:
             own_page = answer.failed and error.reason in NO_JSON
             return self._unread(_not_openai(data) if own_page else malformed(error.reason, error.detail, data))
         except Malformed as unfit:
-            return self._unread(unreadable(unfit, data))
+            return self._unread(unreadable("openai", unfit, data))
         closes = answer.see(value, holder, whole=whole)
         message: Message | None
         if says_error(value):

@@ -23,8 +23,7 @@ from ext_proc.codecs.llm_changes import Settable, Told
 from ext_proc.codecs.llm_fields import as_object, as_text, check_flag, check_keys, check_number, objects, reject
 from ext_proc.codecs.llm_offers import function, objects_in, offered_in
 from ext_proc.codecs.llm_prompts import Prompted
-from ext_proc.codecs.llm_texts import Ambiguous, Malformed, at_path
-from ext_proc.codecs.opaques import malformed
+from ext_proc.codecs.llm_texts import Malformed, at_path, unreadable
 from ext_proc.codecs.openai_chat_calls import ChatCalls
 from ext_proc.codecs.openai_chat_hosted_tools import MEMBERS, hosted_tools
 from ext_proc.codecs.openai_chat_stored import handed_out_by, references_of
@@ -37,7 +36,6 @@ from ext_proc.messages import (
     LlmError,
     Message,
     OfferedFunction,
-    Opaque,
     Setting,
     StoredObject,
     Usage,
@@ -117,10 +115,7 @@ class ChatRequest(Asking):
     """A request for a chat completion."""
 
     __slots__ = ()
-
-    @property
-    def method(self) -> str:
-        return "chat"
+    method = "chat"
 
     @property
     def references(self) -> Sequence[StoredObject]:
@@ -141,10 +136,7 @@ class _Chat(ChatCalls, Told):
     """What a whole answer and an event of one have in common."""
 
     __slots__ = ()
-
-    @property
-    def method(self) -> str:
-        return "chat"
+    method = "chat"
 
     @property
     def usage(self) -> Usage | None:
@@ -190,20 +182,15 @@ class ChatError(ChatCalls, LlmError):
     """OpenAI's error object: `{"error": {"message", "type", "param", "code"}}`."""
 
     __slots__ = ()
-
-    @property
-    def method(self) -> str:
-        return "chat"
+    method = "chat"
 
 
 def from_client(value: Any, raw: bytes) -> Message:
     """The message that a client's JSON value is. Never raises."""
     try:
         _check_request(value)
-    except Ambiguous:
-        return _ambiguous(raw)
     except Malformed as fault:
-        return malformed("openai-invalid", str(fault), raw)
+        return unreadable("openai", fault, raw)
     return ChatRequest(value, raw)
 
 
@@ -245,15 +232,6 @@ def choices_of(value: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
         Malformed: they are no list of objects.
     """
     return objects(value.get("choices"), "choices")
-
-
-def unreadable(fault: Malformed, raw: bytes) -> Opaque:
-    """The message in the place of an answer that is none."""
-    return _ambiguous(raw) if isinstance(fault, Ambiguous) else malformed("openai-invalid", str(fault), raw)
-
-
-def _ambiguous(raw: bytes) -> Opaque:
-    return malformed("ambiguous-key", "a key equals one of the protocol's but for upper and lower case", raw)
 
 
 def _holder(value: Mapping[str, Any], path: Path) -> Mapping[str, Any]:

@@ -18,9 +18,9 @@ from typing import Any
 
 from ext_proc.codecs import llm_found
 from ext_proc.codecs.llm_fields import check_flag, check_keys, reject, text_of
-from ext_proc.codecs.llm_texts import Malformed, Place
+from ext_proc.codecs.llm_texts import Malformed, Place, unreadable
 from ext_proc.codecs.openai_chat_hosted_tools import MEMBERS, hosted_tools
-from ext_proc.codecs.openai_chat_messages import Asking, ChatChunk, ChatCompletion, check_setting, unreadable
+from ext_proc.codecs.openai_chat_messages import Asking, ChatChunk, ChatCompletion, check_setting
 from ext_proc.events import Direction
 from ext_proc.framing.json_splice import Path
 from ext_proc.messages import (
@@ -47,10 +47,7 @@ class CompletionRequest(Asking):
     """A request to go on with a text."""
 
     __slots__ = ()
-
-    @property
-    def method(self) -> str:
-        return "completions"
+    method = "completions"
 
     def setting_at(self, setting: Setting) -> Sequence[Path]:
         """See `Settable`."""
@@ -61,30 +58,21 @@ class TextCompletion(ChatCompletion):
     """A whole answer."""
 
     __slots__ = ()
-
-    @property
-    def method(self) -> str:
-        return "completions"
+    method = "completions"
 
 
 class TextChunk(ChatChunk):
     """One event of a streamed answer."""
 
     __slots__ = ()
-
-    @property
-    def method(self) -> str:
-        return "completions"
+    method = "completions"
 
 
 class CompletionsError(LlmError):
     """OpenAI's error object."""
 
     __slots__ = ()
-
-    @property
-    def method(self) -> str:
-        return "completions"
+    method = "completions"
 
 
 def from_client(value: Any, raw: bytes) -> Message:
@@ -92,7 +80,7 @@ def from_client(value: Any, raw: bytes) -> Message:
     try:
         _check_request(value)
     except Malformed as fault:
-        return unreadable(fault, raw)
+        return unreadable("openai", fault, raw)
     return CompletionRequest(value, raw)
 
 

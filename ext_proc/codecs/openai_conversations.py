@@ -21,10 +21,10 @@ from ext_proc.codecs import llm_found
 from ext_proc.codecs.codec import Decoder
 from ext_proc.codecs.llm_fields import check_keys, objects, reject, text_of
 from ext_proc.codecs.llm_frames import AnswerReader, RequestDecoder
-from ext_proc.codecs.llm_texts import Malformed
+from ext_proc.codecs.llm_texts import Malformed, unreadable
 from ext_proc.codecs.openai_chat_request_texts import too_many_values
 from ext_proc.codecs.openai_codec import OpenAiCodec
-from ext_proc.codecs.openai_responses_messages import places_in, tools_in, unreadable
+from ext_proc.codecs.openai_responses_messages import places_in, tools_in
 from ext_proc.codecs.openai_responses_stored import references_in
 from ext_proc.codecs.openai_responses_texts import beside
 from ext_proc.codecs.openai_stored import StoredReader
@@ -48,10 +48,7 @@ class ConversationRequest(ConversationStart):
     """What begins a conversation."""
 
     __slots__ = ()
-
-    @property
-    def method(self) -> str:
-        return "conversations"
+    method = "conversations"
 
     @property
     def references(self) -> Sequence[StoredObject]:
@@ -64,10 +61,7 @@ class ConversationAnswer(ConversationStarted):
     """The conversation."""
 
     __slots__ = ()
-
-    @property
-    def method(self) -> str:
-        return "conversations"
+    method = "conversations"
 
     @property
     def handed_out(self) -> Sequence[StoredObject]:
@@ -80,10 +74,7 @@ class ConversationError(LlmError):
     """OpenAI's error object."""
 
     __slots__ = ()
-
-    @property
-    def method(self) -> str:
-        return "conversations"
+    method = "conversations"
 
 
 class ConversationReader(StoredReader):
@@ -121,7 +112,7 @@ class OpenAiConversationsCodec(OpenAiCodec):
         try:
             pieces = [place.piece for place in places_in(_items(message.value), "items", message.raw)]
         except Malformed as fault:
-            return unreadable(fault, message.raw)
+            return unreadable("openai", fault, message.raw)
         return too_many_values(pieces, limits) or pieces
 
     def with_texts(self, message: Message, texts: Mapping[int, str]) -> Message:
@@ -142,7 +133,7 @@ def _from_client(value: Any, raw: bytes) -> Message:
         if tools_in(_items(value)) or value.keys() - _REQUEST:
             return Opaque("conversation-unread", "a conversation with this in it is not read", raw=raw)
     except Malformed as fault:
-        return unreadable(fault, raw)
+        return unreadable("openai", fault, raw)
     return ConversationRequest(value, raw)
 
 

@@ -42,6 +42,7 @@ class EmbeddingsReader(Reader):
     """
 
     provider = "OpenAI"
+    format = "openai"
 
     def document(self, data: bytes) -> Part:
         """See `AnswerReader`."""

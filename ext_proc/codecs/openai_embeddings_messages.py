@@ -22,9 +22,9 @@ from ext_proc.codecs import llm_found
 from ext_proc.codecs.llm_changes import Named
 from ext_proc.codecs.llm_fields import check_keys, reject
 from ext_proc.codecs.llm_prompts import Prompted
-from ext_proc.codecs.llm_texts import Ambiguous, Malformed, Place
+from ext_proc.codecs.llm_texts import Ambiguous, Malformed, Place, unreadable
 from ext_proc.codecs.opaques import malformed
-from ext_proc.codecs.openai_chat_messages import read_usage, unreadable
+from ext_proc.codecs.openai_chat_messages import read_usage
 from ext_proc.codecs.openai_chat_request_texts import counted, of_turn, of_turns
 from ext_proc.codecs.openai_chat_texts import of_part
 from ext_proc.codecs.openai_completions_messages import check_asked, texts_under
@@ -43,10 +43,7 @@ class EmbeddingRequest(Prompted, Named, Embedding):
     """A request for vectors."""
 
     __slots__ = ()
-
-    @property
-    def method(self) -> str:
-        return "embeddings"
+    method = "embeddings"
 
 
 class EmbeddingAnswer(Named, Embedded):
@@ -57,10 +54,7 @@ class EmbeddingAnswer(Named, Embedded):
     """
 
     __slots__ = ()
-
-    @property
-    def method(self) -> str:
-        return "embeddings"
+    method = "embeddings"
 
     @property
     def usage(self) -> Usage | None:
@@ -73,10 +67,7 @@ class EmbeddingsError(LlmError):
     """OpenAI's error object."""
 
     __slots__ = ()
-
-    @property
-    def method(self) -> str:
-        return "embeddings"
+    method = "embeddings"
 
 
 def from_client(value: Any, raw: bytes) -> Message:
@@ -84,7 +75,7 @@ def from_client(value: Any, raw: bytes) -> Message:
     try:
         _check_request(value)
     except Malformed as fault:
-        return unreadable(fault, raw)
+        return unreadable("openai", fault, raw)
     return EmbeddingRequest(value, raw)
 
 
@@ -95,7 +86,7 @@ def from_server(raw: bytes, limits: Limits) -> Mapping[str, Any] | Opaque:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return malformed("json-malformed", "this is no object in JSON", raw)
     if colliding_key(members, _ANSWER) is not None:
-        return unreadable(Ambiguous("a key is ambiguous"), raw)
+        return unreadable("openai", Ambiguous("a key is ambiguous"), raw)
     try:
         return {
             name: parse(bytes(member), limits.json_depth, limits.json_values)
@@ -111,7 +102,7 @@ def texts_of(request: EmbeddingRequest) -> Sequence[Piece] | Opaque:
     try:
         return [place.piece for place in _places(request.value)]
     except Malformed as fault:
-        return unreadable(fault, request.raw)
+        return unreadable("openai", fault, request.raw)
 
 
 def with_texts(request: EmbeddingRequest, texts: Mapping[int, str]) -> EmbeddingRequest:

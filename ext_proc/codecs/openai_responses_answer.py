@@ -43,7 +43,6 @@ from ext_proc.codecs.openai_responses_messages import (
     ResponsesEvent,
     check_answer,
     output_of,
-    unreadable,
 )
 from ext_proc.codecs.openai_responses_texts import (
     COPIES,
@@ -56,7 +55,7 @@ from ext_proc.framing.json_splice import Path
 from ext_proc.framing.json_surrogates import encode_tolerant
 from ext_proc.framing.sse import ServerSentEvent, encode_event
 from ext_proc.limits import Limits
-from ext_proc.messages import Channel, ChannelKind, Message, Opaque
+from ext_proc.messages import Channel, ChannelKind, Message
 from ext_proc.policy import Deny
 from ext_proc.trail import Outcome
 
@@ -84,6 +83,7 @@ class ResponsesReader(Reader):
     """
 
     provider = "OpenAI"
+    format = "openai"
 
     def __init__(self, requests: Sequence[Message], limits: Limits, *, failed: bool) -> None:
         super().__init__(requests, limits, failed=failed, channels=Channels(MAX_CHANNELS))
@@ -247,9 +247,6 @@ class ResponsesReader(Reader):
         self._number += 1
         value = {"type": kind, **members, "sequence_number": self._number}
         return b"event: " + kind.encode() + b"\n" + encode_event(encode_tolerant(value))
-
-    def _unreadable(self, fault: Malformed, raw: bytes) -> Opaque:
-        return unreadable(fault, raw)
 
     def _error_object(self, deny: Deny, trail_id: str, status: int) -> Mapping[str, Any]:
         return error_object(deny, trail_id, status)

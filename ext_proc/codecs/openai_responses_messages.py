@@ -23,8 +23,7 @@ from ext_proc.codecs.llm_fields import as_object, check_flag, check_keys, check_
 from ext_proc.codecs.llm_found import Found, numbered
 from ext_proc.codecs.llm_offers import objects_in, offered_in
 from ext_proc.codecs.llm_prompts import Prompted
-from ext_proc.codecs.llm_texts import Ambiguous, Malformed, Place, Spot
-from ext_proc.codecs.opaques import malformed
+from ext_proc.codecs.llm_texts import Malformed, Place, Spot, unreadable
 from ext_proc.codecs.openai_chat_hosted_tools import hosted_tools
 from ext_proc.codecs.openai_chat_request_texts import too_many_values
 from ext_proc.codecs.openai_responses_calls import ResponsesCalls
@@ -85,10 +84,7 @@ class ResponsesRequest(Prompted, Settable):
     """A request for a response."""
 
     __slots__ = ()
-
-    @property
-    def method(self) -> str:
-        return "responses"
+    method = "responses"
 
     @property
     def hosted_tools(self) -> Sequence[HostedTool]:
@@ -132,10 +128,7 @@ class _Response(ResponsesCalls, Told):
     """What a whole answer and an event of one have in common."""
 
     __slots__ = ()
-
-    @property
-    def method(self) -> str:
-        return "responses"
+    method = "responses"
 
     @property
     def snapshot(self) -> Mapping[str, Any]:
@@ -217,10 +210,7 @@ class ResponsesError(ResponsesCalls, LlmError):
     """OpenAI's error object, or an `error` event."""
 
     __slots__ = ()
-
-    @property
-    def method(self) -> str:
-        return "responses"
+    method = "responses"
 
 
 def from_client(value: Any, raw: bytes) -> Message:
@@ -228,7 +218,7 @@ def from_client(value: Any, raw: bytes) -> Message:
     try:
         _check_request(value)
     except Malformed as fault:
-        return unreadable(fault, raw)
+        return unreadable("openai", fault, raw)
     return ResponsesRequest(value, raw)
 
 
@@ -237,7 +227,7 @@ def texts_of(request: ResponsesRequest, limits: Limits) -> Sequence[Piece] | Opa
     try:
         pieces = [place.piece for place in _places(request.value, request.raw)]
     except Malformed as fault:
-        return unreadable(fault, request.raw)
+        return unreadable("openai", fault, request.raw)
     return too_many_values(pieces, limits) or pieces
 
 
@@ -321,11 +311,6 @@ def output_of(answer: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     if len(output) > MAX_ITEMS:
         reject("an answer has too many items")
     return output
-
-
-def unreadable(fault: Malformed, raw: bytes) -> Opaque:
-    """The message in the place of what is none."""
-    return malformed("ambiguous-key" if isinstance(fault, Ambiguous) else "openai-invalid", str(fault), raw)
 
 
 def read_usage(usage: Any) -> Usage | None:

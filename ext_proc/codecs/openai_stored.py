@@ -21,11 +21,11 @@ from ext_proc.codecs.codec import Decoder, Match
 from ext_proc.codecs.llm_fields import check_keys, reject, text_of
 from ext_proc.codecs.llm_frames import AnswerReader, Part, RequestDecoder
 from ext_proc.codecs.llm_reader import Reader
-from ext_proc.codecs.llm_texts import Malformed
+from ext_proc.codecs.llm_texts import Malformed, unreadable
 from ext_proc.codecs.openai_chat_denials import error_object
 from ext_proc.codecs.openai_codec import OpenAiCodec
 from ext_proc.codecs.openai_responses_answer import ResponsesReader
-from ext_proc.codecs.openai_responses_messages import ResponsesAnswer, ResponsesError, unreadable
+from ext_proc.codecs.openai_responses_messages import ResponsesAnswer, ResponsesError
 from ext_proc.limits import Limits
 from ext_proc.messages import (
     Channel,
@@ -61,6 +61,7 @@ class StoredReader(Reader):
     """
 
     provider = "OpenAI"
+    format = "openai"
     failure: ClassVar[type[LlmError]] = ResponsesError
 
     def _document(self, value: Any, data: bytes) -> Part:
@@ -89,9 +90,6 @@ class StoredReader(Reader):
     def ending(self, deny: Deny, trail_id: str, unsent: Sequence[Part]) -> bytes:
         """Nothing: there is no stream to end."""
         return b""
-
-    def _unreadable(self, fault: Malformed, raw: bytes) -> Opaque:
-        return unreadable(fault, raw)
 
     def _error_object(self, deny: Deny, trail_id: str, status: int) -> Mapping[str, Any]:
         return error_object(deny, trail_id, status)
@@ -146,4 +144,4 @@ def _asked(head: RequestHead) -> StoredRequest | None:
 
 
 def _from_client(value: Any, raw: bytes) -> Message:
-    return unreadable(Malformed("such a request has no body"), raw)
+    return unreadable("openai", Malformed("such a request has no body"), raw)

@@ -11,8 +11,6 @@ import pytest
 from ext_proc.codecs.llm_fields import reject
 from ext_proc.codecs.llm_frames import Part
 from ext_proc.codecs.llm_reader import Reader
-from ext_proc.codecs.llm_texts import Malformed
-from ext_proc.codecs.opaques import malformed
 from ext_proc.framing.sse import EventSplitter
 from ext_proc.limits import DEFAULTS
 from ext_proc.messages import ModelListing, Opaque
@@ -26,6 +24,7 @@ class Plain(Reader):
     """Reads objects: `{"ends": true}` ends a stream, and all that has members is something produced."""
 
     provider = "Nobody"
+    format = "plain"
 
     def _document(self, value: Any, data: bytes) -> Part:
         part = self._event(value, data)
@@ -41,9 +40,6 @@ class Plain(Reader):
             self._channels.finish()
         self._produced = self._produced or bool(value)
         return Part(Opaque("read", "as it is", raw=data))
-
-    def _unreadable(self, fault: Malformed, raw: bytes) -> Opaque:
-        return malformed("plain-invalid", str(fault), raw)
 
     def _error_object(self, deny: Deny, trail_id: str, status: int) -> Mapping[str, Any]:
         return {"error": deny.reason, "trail": trail_id, "status": status}
