@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# The processes that run the tests, a file in one of them; with 0 pytest's own runs all, and -s and --pdb do what they should.
+JOBS ?= 2
 # Touched when everything is installed, so that a changed dependency is installed and an unchanged one costs nothing.
 STAMP := $(VENV)/.installed
 
@@ -11,7 +13,7 @@ STAMP := $(VENV)/.installed
 
 help:
 	@echo "make demo          start Envoy, Gatehouse, an MCP server and two models; ONCE=1 runs the tour and ends"
-	@echo "make test          run the tests, those through a real Envoy and in a Chromium too; ARGS='-k name' for pytest"
+	@echo "make test          run the tests, those through a real Envoy and in a Chromium too; ARGS='-k name' for pytest, JOBS=0"
 	@echo "make conformance   run the official MCP suite through Envoy; it needs npm, once"
 	@echo "make bench         measure against Envoy alone, its mcp filter and a Go no-op; QUICK=1, RECORD=1, PROFILE=1"
 	@echo "make bench-stores  what an operation on a store takes; ARGS='--redis --folder /var/tmp'"
@@ -35,7 +37,7 @@ demo: setup
 	@$(BIN)/gatehouse demo $(if $(ONCE),--once) $(ARGS)
 
 test: setup
-	$(BIN)/python -m pytest --ignore=tests/conformance $(ARGS)
+	$(BIN)/python -m pytest --ignore=tests/conformance -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # Apart from the other tests, for it installs the suite from npm.
 conformance: setup

@@ -13,6 +13,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from tests.envoy.bootstraps import patient
 from tests.envoy.callers import FIRST, minted, without_jwt_authn
 from tests.envoy.exchanges import LIST, answer_to, call
 from tests.envoy.harness import Running, Stacks
@@ -79,7 +80,7 @@ def every_policy(keys: Path) -> dict[str, Any]:
 
 def attacked(gatehouse_stack: Stacks, keys: Path) -> Running:
     """The stack, its tools listed and nothing sent on since; `keys` is what `published` wrote."""
-    found = gatehouse_stack(json.dumps(every_policy(keys)), edit_bootstrap=patient)
+    found = gatehouse_stack(json.dumps(every_policy(keys)), edit_bootstrap=unverified)
     found.upstream.answer_with(json_body(LISTED))
     assert sent(found, LIST, lines("root")).json["result"]["tools"] == TOOLS
     found.upstream.answer_with(json_body(answer_to(call())))
@@ -93,9 +94,9 @@ def published(folder: Path) -> Path:
     return path
 
 
-def patient(bootstrap: str) -> str:
-    """Envoy waits longer than policies may take."""
-    return without_jwt_authn(bootstrap.replace("message_timeout: 1s", "message_timeout: 20s"))
+def unverified(bootstrap: str) -> str:
+    """Envoy verifies no token, and waits longer than policies may take."""
+    return without_jwt_authn(patient(bootstrap))
 
 
 def lines(caller: str = "ann", version: str = LEGACY, **others: str) -> Lines:

@@ -56,6 +56,12 @@ def impatient(bootstrap: str) -> str:
     return text.replace("message_timeout: 1s", "message_timeout: 0.5s")
 
 
+def patient(bootstrap: str) -> str:
+    """Envoy waits longer for a reply than policies may take, or a machine that is busy."""
+    assert bootstrap.count("message_timeout: 1s") == 1
+    return bootstrap.replace("message_timeout: 1s", "message_timeout: 20s")
+
+
 def _manager_of(config: dict[str, Any]) -> dict[str, Any]:
     (manager,) = config["static_resources"]["listeners"][0]["filter_chains"][0]["filters"]
     found: dict[str, Any] = manager["typed_config"]

@@ -25,6 +25,7 @@ from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
 from ext_proc.demo.stack import Stack, Upstreams
+from tests.envoy.bootstraps import patient
 from tests.envoy.callers import FIRST, bearer, minted, without_jwt_authn
 from tests.envoy.harness import Running
 from tests.envoy.upstream import Upstream
@@ -34,12 +35,6 @@ YES = types.ElicitResult(action="accept", content={"approved": True})
 IDENTITY = {"jwt": {"issuer": ISSUER, "audiences": [AUDIENCE], "jwks": {"file": "jwks.json"}, "leeway": "5m"}}
 # Read by Python when it starts: all that asks what time it is gets this answer.
 _SKEWED = "import time\n_true = time.time\ntime.time = lambda: _true() + {seconds}\n"
-
-
-def patient(bootstrap: str) -> str:
-    """Envoy verifies no token, and waits longer for a reply than any policy of these bundles may take."""
-    assert bootstrap.count("message_timeout: 1s") == 1
-    return without_jwt_authn(bootstrap.replace("message_timeout: 1s", "message_timeout: 20s"))
 
 
 def with_worker(socket: Path) -> Callable[[str], str]:
@@ -82,7 +77,11 @@ def hosts(
             home = folder / f"host-{number}"
             home.mkdir()
             (home / "sitecustomize.py").write_text(_SKEWED.format(seconds=seconds), encoding="utf-8")
-            edits = [patient, *(with_worker(one.stack.logs / "gatehouse.sock") for one in found if workers)]
+            edits = [
+                patient,
+                without_jwt_authn,
+                *(with_worker(one.stack.logs / "gatehouse.sock") for one in found if workers),
+            ]
 
             def edit(bootstrap: str, edits: Sequence[Callable[[str], str]] = tuple(edits)) -> str:
                 for each in edits:

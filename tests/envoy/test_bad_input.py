@@ -18,7 +18,7 @@ import httpx2
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 
-from tests.envoy.attacked import LEGACY, attacked, every_policy, lines, patient, published, sent
+from tests.envoy.attacked import LEGACY, attacked, every_policy, lines, published, sent, unverified
 from tests.envoy.exchanges import CHUNKED, HEADERS, LIST, answer_to, call
 from tests.envoy.harness import Running, Stacks, wait_for
 from tests.envoy.hosts import IDENTITY, authorized, hosts
@@ -141,7 +141,7 @@ def listed(gatehouse_stack: Stacks, keys: Path) -> Running:
     (callers,) = (policy for policy in bundle["policies"] if policy["name"] == "callers")
     callers["parameters"]["rules"].insert(0, {"tools": ["search.*"], "allow": True})
     bundle["metadata"]["name"] = "listed"
-    return gatehouse_stack(json.dumps(bundle), edit_bootstrap=patient)
+    return gatehouse_stack(json.dumps(bundle), edit_bootstrap=unverified)
 
 
 def test_ten_thousand_tools_are_listed_filtered_and_learned_as_far_as_the_bundle_says(listed: Running) -> None:
@@ -215,7 +215,7 @@ def test_with_the_default_limits_a_long_list_passes_or_is_refused_clearly(gateho
     bundle["store"] = {"hosts": "one"}
     bundle["policies"] = [{key: value for key, value in one.items() if key != "timeout"} for one in bundle["policies"]]
     bundle["metadata"]["name"] = "defaults"
-    running = gatehouse_stack(json.dumps(bundle), edit_bootstrap=patient)
+    running = gatehouse_stack(json.dumps(bundle), edit_bootstrap=unverified)
     running.upstream.answer_with(unsized(listing([tool(number) for number in range(MANY)])))
     answer = sent(running, LIST, lines("root"))
     assert answer.status == 200

@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.envoy.bootstraps import patient
 from tests.envoy.exchanges import (
     CHUNKED,
     EVENT_STREAM,
@@ -192,11 +193,6 @@ def test_a_policy_that_fails_when_all_is_over_harms_nobody_and_is_recorded(fault
 @pytest.fixture
 def mortal(gatehouse_stack: Stacks) -> Running:
     return gatehouse_stack(CAREFUL, edit_bootstrap=patient)
-
-
-def patient(bootstrap: str) -> str:
-    """Envoy waits longer than a test needs to kill Gatehouse."""
-    return replaced(bootstrap, "message_timeout: 1s", "message_timeout: 9s")
 
 
 def replaced(bootstrap: str, old: str, new: str) -> str:

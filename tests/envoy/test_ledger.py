@@ -24,6 +24,7 @@ import pytest
 from ext_proc.ledger.file import owners_of
 from ext_proc.ledger.reading import Reading
 from ext_proc.ledger.record import UsageRecord
+from tests.envoy.bootstraps import patient
 from tests.envoy.harness import Running, Stacks, wait_for
 from tests.envoy.observed import bundle_file, kill_gatehouse, nothing_left, restart_gatehouse, signal_gatehouse
 from tests.envoy.upstream import Connection, Request, Script, json_body, pieces
@@ -47,12 +48,6 @@ PRICES = '{currency: EUR, rows: [{model: "*", input: 1, output: 10}]}'
 USAGE = {"prompt_tokens": 12, "completion_tokens": 30, "total_tokens": 42}
 ANSWER = whole({"role": "assistant", "content": "hi"}, model="gpt-5.1-2025-11-13", usage=USAGE)
 ASKED: dict[str, Any] = {"model": "gpt-5.1", "messages": [{"role": "user", "content": "tell me a story"}]}
-
-
-def patient(bootstrap: str) -> str:
-    """Envoy waits longer for a reply than the ledger may take on a busy machine."""
-    assert bootstrap.count("message_timeout: 1s") == 1
-    return bootstrap.replace("message_timeout: 1s", "message_timeout: 9s")
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.envoy.attacked import LEGACY, MODERN, Lines, lines, modern, patient, sent, told
+from tests.envoy.attacked import LEGACY, MODERN, Lines, lines, modern, sent, told, unverified
 from tests.envoy.exchanges import LIST, call
 from tests.envoy.harness import Running, Stacks
 from tests.envoy.observed import decisions, mark
@@ -76,7 +76,7 @@ def called(running: Running, wire: str, name: str) -> RawAnswer:
 
 @pytest.fixture
 def running(gatehouse_stack: Stacks) -> Running:
-    return gatehouse_stack(json.dumps(BUNDLE), edit_bootstrap=patient)
+    return gatehouse_stack(json.dumps(BUNDLE), edit_bootstrap=unverified)
 
 
 @pytest.mark.parametrize("wire", WIRES)

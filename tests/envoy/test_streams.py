@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.envoy.bootstraps import patient
 from tests.envoy.exchanges import (
     CHUNKED,
     EVENT_STREAM,
@@ -285,7 +286,9 @@ def test_a_client_that_leaves_before_any_answer_leaves_nothing_behind(running: R
     assert (decision["outcome"], decision["cause"]) == ("truncated", "cancelled")
 
 
-async def test_fifty_streams_at_once_do_not_mix(running: Running) -> None:
+async def test_fifty_streams_at_once_do_not_mix(gatehouse_stack: Stacks) -> None:
+    running = gatehouse_stack(BUNDLE, edit_bootstrap=patient)
+
     async def script(request: Request, connection: Connection) -> None:
         message = json.loads(request.body)
         answer = event(answer_to(message, f"tool-{message['id']}", "secret-plans", text=f"answer {message['id']}"))

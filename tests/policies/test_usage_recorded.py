@@ -3,7 +3,7 @@ and where what it wrote is taken away, what is counted here is close to it.
 
 Rules:
 - What a provider wrote is read here anew, from the bytes, by nothing of ours.
-- `pytest -s` shows the tables: a line for each recording, by API.
+- The tables, a line for each recording by API, stand behind the results in the output of the tests.
 
 Not here: answers that nobody recorded (test_usage.py).
 """
@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -29,6 +29,7 @@ from ext_proc.tokens.counting import count
 from ext_proc.tokens.encodings import load
 from gatehouse_policies.usage import Parameters, UsageMeter
 from gatehouse_policies.usage_tokens import PER_CALL, Tokenizer
+from tests.conftest import TABLE
 from tests.exchange.recordings import RECORDINGS, Recording
 from tests.exchange.test_cutting import cut_at
 
@@ -121,7 +122,7 @@ def _google(usage: Mapping[str, int]) -> Figures:
 
 
 @pytest.mark.parametrize("api", APIS)
-def test_what_is_measured_is_what_the_provider_wrote(api: str) -> None:
+def test_what_is_measured_is_what_the_provider_wrote(api: str, record_property: Callable[[str, object], None]) -> None:
     table, wrong = [], []
     for name, recording in METERED.items():
         if recording.api != api:
@@ -136,7 +137,8 @@ def test_what_is_measured_is_what_the_provider_wrote(api: str) -> None:
         found = {way: measured(one.trail.facts) for way, one in ways.items()}
         table.append(f"{name:28}{'stream' if recording.streams else 'JSON':8}{expected!s:34}{found['whole']}")
         wrong += [(name, way, figures, expected) for way, figures in found.items() if figures != expected]
-    print(f"\n{api:36}{'written (' + ', '.join(COUNTED) + ')'}, measured", *table, sep="\n")
+    head = f"{api:36}{'written (' + ', '.join(COUNTED) + ')'}, measured"
+    record_property(TABLE, "\n".join([head, *table]))
     assert len(table) >= 1
     assert wrong == []
 
@@ -182,7 +184,9 @@ def bounds(recording: Recording) -> tuple[float, float, float]:
 
 
 @pytest.mark.parametrize("api", APIS)
-def test_without_what_the_provider_wrote_the_estimate_is_close(api: str) -> None:
+def test_without_what_the_provider_wrote_the_estimate_is_close(
+    api: str, record_property: Callable[[str, object], None]
+) -> None:
     table: list[str] = []
     far: list[tuple[Any, ...]] = []
     for name, recording in METERED.items():
@@ -200,7 +204,7 @@ def test_without_what_the_provider_wrote_the_estimate_is_close(api: str) -> None
         low, high = seen - some - of_output * seen, writes + some + of_output * writes
         if name not in _UNSEEN_OUTPUT and not low <= facts["output_tokens"] <= high:
             far.append((name, "output", seen, writes, facts["output_tokens"]))
-    print(f"\n{api:30}input written, estimated; output written, estimated", *table, sep="\n")
+    record_property(TABLE, "\n".join([f"{api:30}input written, estimated; output written, estimated", *table]))
     assert far == []
 
 

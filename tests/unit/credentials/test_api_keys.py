@@ -24,9 +24,19 @@ def test_a_key_names_its_holder() -> None:
     assert KEYS.identify(presented(("x-api-key", KEY))) is BOT
 
 
-@pytest.mark.parametrize(
-    "key", ["", KEY[:-1], KEY + "x", KEY.upper(), f"Bearer {KEY}", f" {KEY}", DIGEST, "x" * 10_000]
-)
+OTHERS = {
+    "nothing": "",
+    "cut off": KEY[:-1],
+    "longer": KEY + "x",
+    "upper case": KEY.upper(),
+    "with a scheme": f"Bearer {KEY}",
+    "after a blank": f" {KEY}",
+    "its digest": DIGEST,
+    "very long": "x" * 10_000,
+}
+
+
+@pytest.mark.parametrize("key", OTHERS.values(), ids=OTHERS.keys())
 def test_any_other_text_is_refused(key: str) -> None:
     assert KEYS.identify(presented(("x-api-key", key))) == Rejected("api-key-unknown")
 
