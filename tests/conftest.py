@@ -2,12 +2,14 @@
 
 Rules:
 - Hypothesis judges behaviour, not the speed of the machine it runs on.
+- Ctrl-C is heeded, by tests and by what they start, where a runner in the background would have it ignored.
 - Tables that tests make are shown behind the results, whether or not anything failed.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 from hypothesis import settings
@@ -17,6 +19,9 @@ TABLE = "table"
 
 # Everything asked here is on the loopback: no proxy of the environment has a part in it.
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("local", deadline=None, print_blob=True)
 # The same examples in every run: what fails there can be run again here.
