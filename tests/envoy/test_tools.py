@@ -26,6 +26,7 @@ BUNDLE = """
 apiVersion: gatehouse/v1
 kind: Bundle
 metadata: {name: tools, revision: "1"}
+limits: {decision: 900ms}  # hostile schemas take their time, on a busy machine more of it
 store: {hosts: one, embedded: {path: tools.db}}
 routes:
   - {name: mcp, match: {path: /mcp}, protocol: mcp, server: offering, policies: [callers, shapes]}
