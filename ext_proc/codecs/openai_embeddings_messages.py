@@ -86,7 +86,7 @@ def from_server(raw: bytes, limits: Limits) -> Mapping[str, Any] | Opaque:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return malformed("json-malformed", "this is no object in JSON", raw)
     if colliding_key(members, _ANSWER) is not None:
-        return unreadable("openai", Ambiguous("a key is ambiguous"), raw)
+        return unreadable("openai", Ambiguous("a key equals one of the format's but for upper and lower case"), raw)
     try:
         return {
             name: parse(bytes(member), limits.json_depth, limits.json_values)

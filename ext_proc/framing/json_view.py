@@ -5,10 +5,10 @@ Rules:
 - A key twice in one object is refused at any depth: one reader takes the first, another the last.
 - What can hold too many values is measured before it is decoded. Nesting is measured without recursion, and says why
   before anything else does; every step is linear in the input, whatever it holds.
-- A key that came twice takes a member from the tree. So a tree that is written again as it came has lost none, nor has
-  anything else in it become something else. orjson reads and writes for that, which takes it little where strings are
-  long. Any other document is read by msgspec, which keeps integers of any size and tells what is wrong, and its strings
-  are counted, in its tree and in its bytes.
+- A key that came twice takes a member from the tree. So a tree that is written again as it came, but for blanks, has
+  lost none; of any other document the strings are counted, in its tree and in its bytes.
+- msgspec reads: it compares the keys that it remembers. orjson, which takes two keys of one hash for the same, only
+  writes, which takes it little where strings are long.
 - An error's text holds nothing of the payload.
 
 Not here: what a document means; which keys a protocol knows (codecs/).
@@ -32,7 +32,6 @@ _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _AS_SQUARE = bytes.maketrans(b"{}", b"[]")
 _STEPS = {ord("["): 1, ord("]"): -1}
 _DECODE = msgspec.json.Decoder().decode
-_OTHERWISE = object()
 _SMALL = 4096  # bytes; in what is larger, counting strings takes less than leaving blanks out
 _BEGINNING = 1024  # bytes of it, which show most of what is written in another way than orjson writes:
 _UNLIKE = (b'": ', b"\\u")
@@ -73,13 +72,19 @@ def parse(raw: bytes, max_depth: int, max_values: int = DEFAULTS.json_values) ->
     """
     if len(raw) > max_values:  # else it has no room for more
         _measure(raw, max_depth, max_values)
-    value = _as_written(raw)
-    if value is _OTHERWISE:
-        return _read_otherwise(raw, max_depth, max_values)
-    # Those in strings too: there are at most so many.
-    brackets = 2 * len(raw) - len(raw.replace(b"{", b"")) - len(raw.replace(b"[", b""))
-    if brackets > max_depth and not isinstance(value, str):
-        _check_depth(value, brackets, max_depth)
+    try:
+        value = _DECODE(raw)
+    except (RecursionError, msgspec.DecodeError, UnicodeDecodeError) as error:  # a ValidationError is a DecodeError
+        _measure(raw, max_depth, max_values)
+        raise _fault(raw, error) from None
+    if type(value) is dict or type(value) is list:
+        if _is_as_written(value, raw):
+            # Those in strings too: there are at most so many.
+            brackets = 2 * len(raw) - len(raw.replace(b"{", b"")) - len(raw.replace(b"[", b""))
+            if brackets > max_depth:
+                _check_depth(value, brackets, max_depth)
+        elif (strings := _strings(value, max_depth)) and strings != _written_strings(raw):
+            raise JsonError("json-duplicate-key", "an object in the JSON holds a key twice")
     return value
 
 
@@ -142,43 +147,20 @@ def _is_deeper(structure: bytes, max_depth: int) -> bool:
     return max(accumulate(map(_STEPS.__getitem__, brackets)), default=0) > max_depth
 
 
-def _as_written(raw: bytes) -> Any:
-    """The value, if it is written again as it came, but for blanks perhaps: then no key came twice.
+def _is_as_written(value: Any, raw: bytes) -> bool:
+    """Whether the tree is written as it came, but for blanks: then no key came twice.
 
     Most clients and servers write as orjson does. Some put blanks between tokens: where all blanks are left out, those
     in strings too, the same strings begin and end in the same places.
-
-    Returns:
-        _OTHERWISE of any other document, and of what is no JSON.
     """
     is_small = len(raw) <= _SMALL
     if not is_small and any(map(raw[:_BEGINNING].__contains__, _UNLIKE)):
-        return _OTHERWISE
+        return False
     try:
-        value = orjson.loads(raw)
         written = orjson.dumps(value)
-    except (orjson.JSONDecodeError, orjson.JSONEncodeError):  # the latter of what nests deeper than it writes
-        return _OTHERWISE
-    if written == raw or (is_small and written.translate(None, _BLANKS) == raw.translate(None, _BLANKS)):
-        return value
-    return _OTHERWISE
-
-
-def _read_otherwise(raw: bytes, max_depth: int, max_values: int) -> Any:
-    """The value of a document that is not written again as it came.
-
-    Raises:
-        JsonError: see its `reason`.
-    """
-    try:
-        value = _DECODE(raw)
-    except (RecursionError, msgspec.DecodeError, UnicodeDecodeError) as error:  # a ValidationError is a DecodeError
-        _measure(raw, max_depth, max_values)
-        raise _fault(raw, error) from None
-    in_tree = _strings(value, max_depth) if type(value) is dict or type(value) is list else 0
-    if in_tree and in_tree != _written_strings(raw):
-        raise JsonError("json-duplicate-key", "an object in the JSON holds a key twice")
-    return value
+    except orjson.JSONEncodeError:  # it nests deeper than orjson writes, or holds an integer of more than 64 bits
+        return False
+    return written == raw or (is_small and written.translate(None, _BLANKS) == raw.translate(None, _BLANKS))
 
 
 def _check_depth(value: Any, brackets: int, max_depth: int) -> None:

@@ -111,6 +111,25 @@ def test_long_integers_keep_every_digit() -> None:
     assert parse(b"123456789012345678901234567890", 1) == 123456789012345678901234567890
 
 
+# Both have one XXH3 hash, and differ in their blanks alone: a reader that remembers keys by it takes one for the other.
+ALIKE = (
+    "aaaa  a aa  a    aaa  aa    aa a    a aaaaa a a     a  aa aaaaa ",
+    " a a aa a  aa  a a a a a  aaa a a  a   aa aa aa   aaa a    aa aa",
+)
+
+
+@pytest.mark.parametrize("blank", ["", " "])
+def test_keys_that_are_alike_to_a_hash_are_two_keys(blank: str) -> None:
+    one, other = ALIKE
+    for name, mate in (ALIKE, (other, one)):
+        assert parse(f'[{{"{name}":0}},{blank}{{"{mate}":1}}]'.encode(), 64) == [{name: 0}, {mate: 1}]
+        # Other keys between them take their place in what a reader remembers.
+        for number in range(1500):
+            between = f'"e{number}":0'
+            raw = f'[{{"{name}":0}},{blank}{{"{mate}":1,{between},"{mate}":2}}]'
+            assert reason(raw.encode()) == "json-duplicate-key"
+
+
 def test_an_error_tells_nothing_of_the_payload() -> None:
     with pytest.raises(JsonError) as caught:
         parse(b'{"secret":"hunter2","secret":', 64)
