@@ -33,7 +33,7 @@ _AS_SQUARE = bytes.maketrans(b"{}", b"[]")
 _STEPS = {ord("["): 1, ord("]"): -1}
 _DECODE = msgspec.json.Decoder().decode
 _SMALL = 4096  # bytes; in what is larger, counting strings takes less than leaving blanks out
-_BEGINNING = 1024  # bytes of it, which show most of what is written in another way than orjson writes:
+_BEGINNING = 512  # bytes of it, which show most of what is written in another way than orjson writes:
 _UNLIKE = (b'": ', b"\\u")
 _BEFORE_VALUES = (b",", b":", b"[", b"{")
 # Objects' keys of which none collides with these names.
