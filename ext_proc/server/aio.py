@@ -4,7 +4,8 @@ Rules:
 - It works on raw bytes: wire/ decodes and encodes them inside the driver.
 - A fault of ours is logged once and ends the RPC with INTERNAL, an exchange that aborts with FAILED_PRECONDITION: never
   cleanly, so Envoy fails closed.
-- Draining refuses new RPCs first, then lets running exchanges and their `on_complete` finish.
+- Draining refuses new RPCs first, then ends the watches of its health, and lets running exchanges and their
+  `on_complete` finish: whose watch has ended knows that nothing new is taken.
 
 Not here: the loop of one RPC (driver.py), the end of an exchange (completion.py), signals (run.py).
 """
@@ -113,7 +114,6 @@ class AioServer:
         """
         deadline = self._clock() + seconds
         self.health.set(False)
-        self.health.close()
         await self._stop_grpc(max(seconds, 0.0))
         in_time = self._clock() < deadline
         finished = await self._completions.drained(deadline - self._clock())
@@ -128,6 +128,8 @@ class AioServer:
         """Waits for RPCs, until the time is over or somebody is in a hurry."""
         stopping = asyncio.ensure_future(self._server.stop(seconds))
         hurried = asyncio.ensure_future(self._hurried.wait())
+        await asyncio.sleep(0)  # it has begun to refuse new RPCs
+        self.health.close()
         await asyncio.wait((stopping, hurried), return_when=asyncio.FIRST_COMPLETED)
         hurried.cancel()
         if seconds and not stopping.done():

@@ -72,3 +72,26 @@ async def test_a_watcher_does_not_hold_up_the_drain(served: Served) -> None:
     assert (await soon(call.read())).status == NOT_SERVING
     assert await soon(stopping) is True
     assert await soon(call.code()) is grpc.StatusCode.OK
+
+
+async def test_a_watch_ends_only_when_new_exchanges_are_refused(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    grpc_server, health = served.server._server, served.server.health
+    stop, close = grpc_server.stop, health.close
+
+    async def refuses(grace: float | None) -> None:
+        order.append("refuses")
+        await stop(grace)
+
+    def ends() -> None:
+        order.append("ends")
+        close()
+
+    monkeypatch.setattr(grpc_server, "stop", refuses)
+    monkeypatch.setattr(health, "close", ends)
+    call = watch(served, SERVICE)
+    assert (await soon(call.read())).status == SERVING
+    assert await soon(served.server.stop(60.0)) is True
+    assert order == ["refuses", "ends"]
