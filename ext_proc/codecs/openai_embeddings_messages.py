@@ -22,14 +22,14 @@ from ext_proc.codecs import llm_found
 from ext_proc.codecs.llm_changes import Named
 from ext_proc.codecs.llm_fields import check_keys, reject
 from ext_proc.codecs.llm_prompts import Prompted
-from ext_proc.codecs.llm_texts import Ambiguous, Malformed, Place, unreadable
+from ext_proc.codecs.llm_texts import Malformed, Place, unreadable
 from ext_proc.codecs.opaques import malformed
 from ext_proc.codecs.openai_chat_messages import read_usage
 from ext_proc.codecs.openai_chat_request_texts import counted, of_turn, of_turns
 from ext_proc.codecs.openai_chat_texts import of_part
 from ext_proc.codecs.openai_completions_messages import check_asked, texts_under
 from ext_proc.framing.json_splice import Path
-from ext_proc.framing.json_view import JsonError, colliding_key, parse
+from ext_proc.framing.json_view import JsonError, parse
 from ext_proc.limits import Limits
 from ext_proc.messages import Embedded, Embedding, LlmError, Message, Opaque, Piece, Role, Usage
 
@@ -83,10 +83,11 @@ def from_server(raw: bytes, limits: Limits) -> Mapping[str, Any] | Opaque:
     """The members of an answer, but for the vectors; or why they cannot be read. Never raises."""
     try:
         members = _MEMBERS.decode(raw)
+        check_keys(members, _ANSWER)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return malformed("json-malformed", "this is no object in JSON", raw)
-    if colliding_key(members, _ANSWER) is not None:
-        return unreadable("openai", Ambiguous("a key equals one of the format's but for upper and lower case"), raw)
+    except Malformed as fault:
+        return unreadable("openai", fault, raw)
     try:
         return {
             name: parse(bytes(member), limits.json_depth, limits.json_values)

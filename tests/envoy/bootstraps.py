@@ -51,15 +51,18 @@ def transparent(bootstrap: str) -> str:
 
 def impatient(bootstrap: str) -> str:
     """The same, and Envoy waits only half a second for a reply."""
-    text = transparent(bootstrap)
-    assert text.count("message_timeout: 1s") == 1
-    return text.replace("message_timeout: 1s", "message_timeout: 0.5s")
+    return replaced(transparent(bootstrap), "message_timeout: 1s", "message_timeout: 0.5s")
 
 
 def patient(bootstrap: str) -> str:
     """Envoy waits longer for a reply than policies may take, or a machine that is busy."""
-    assert bootstrap.count("message_timeout: 1s") == 1
-    return bootstrap.replace("message_timeout: 1s", "message_timeout: 20s")
+    return replaced(bootstrap, "message_timeout: 1s", "message_timeout: 20s")
+
+
+def replaced(bootstrap: str, old: str, new: str) -> str:
+    """With `new` for `old`, which must stand there once."""
+    assert bootstrap.count(old) == 1
+    return bootstrap.replace(old, new)
 
 
 def _manager_of(config: dict[str, Any]) -> dict[str, Any]:

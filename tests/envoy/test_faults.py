@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.envoy.bootstraps import patient
+from tests.envoy.bootstraps import patient, replaced
 from tests.envoy.exchanges import (
     CHUNKED,
     EVENT_STREAM,
@@ -193,11 +193,6 @@ def test_a_policy_that_fails_when_all_is_over_harms_nobody_and_is_recorded(fault
 @pytest.fixture
 def mortal(gatehouse_stack: Stacks) -> Running:
     return gatehouse_stack(CAREFUL, edit_bootstrap=patient)
-
-
-def replaced(bootstrap: str, old: str, new: str) -> str:
-    assert bootstrap.count(old) == 1
-    return bootstrap.replace(old, new)
 
 
 def works_again(running: Running) -> None:
